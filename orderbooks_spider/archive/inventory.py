@@ -1,0 +1,234 @@
+"""The cheap rungs of verify: what lies in an archive, by names, sizes, manifests and chains."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from orderbooks_spider.archive import layout, manifest
+from orderbooks_spider.archive.lock import holder_of
+from orderbooks_spider.archive.manifest import Manifest, read_manifest, read_sums
+from orderbooks_spider.archive.runs import RunFile
+from orderbooks_spider.archive.state import FIRST_SEQ
+from orderbooks_spider.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orderbooks_spider.archive.findings import Problems
+    from orderbooks_spider.archive.layout import Segment
+
+RECOVER = "stop the collector if it runs, then: python scripts/recover_archive.py ROOT"
+RESTORE = "restore it from a copy (the offload remote); keep what is here"
+INVESTIGATE = "find out who changed it; restore the original from a copy"
+
+
+@dataclass
+class Described:
+    """A segment with its manifest."""
+
+    names: Segment
+    manifest: Manifest
+    sha256: str
+    """Digest of the manifest's bytes: the next link holds it."""
+    is_here: bool
+    """Whether the sealed file lies here."""
+
+
+@dataclass
+class Inventory:
+    """An archive root by its names."""
+
+    root: Path
+    described: list[Described] = field(default_factory=list)
+    open_files: list[str] = field(default_factory=list)
+    """Files that a running collector has not sealed yet."""
+    set_aside: Counter[str] = field(default_factory=Counter)
+    """Torn and orphaned pieces that lie beside, each with its reason."""
+    files: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of an archive is here."""
+        return self.files == 0 and not self.described
+
+
+def take(root: Path, problems: Problems) -> Inventory:
+    """Climb the rungs that read no segment.
+
+    Raises:
+        StorageError: a folder or a manifest cannot be read.
+
+    """
+    found = Inventory(root)
+    # Raw files first: what is sealed meanwhile then shows up as described, not as lost.
+    raw = list(layout.walk_raw(root))
+    live = {item.segment.collector_id for item in raw if item.segment is not None}
+    live = {collector_id for collector_id in live if holder_of(root, collector_id) is not None}
+    _read_manifests(found, problems)
+    described = {item.names.stem for item in found.described}
+    for item in raw:
+        _file(found, item, described, live, problems)
+    for segment in found.described:
+        _size(segment, problems)
+    _sums(found, raw, problems)
+    _runs(found, problems)
+    _chains(found, problems)
+    return found
+
+
+def _read_manifests(found: Inventory, problems: Problems) -> None:
+    for path, segment in layout.walk_manifests(found.root):
+        file = layout.relative(found.root, path)
+        if segment is None:
+            if path.name.endswith((layout.ORPHAN, layout.REASON, layout.TEMPORARY)):
+                found.set_aside["manifest"] += 1
+            else:
+                _foreign(problems, file)
+            continue
+        try:
+            made, sha256 = read_manifest(path)
+        except ArchiveError as error:
+            problems.add(
+                "layout", file, "unreadable manifest",
+                expected=f"a manifest of schema {manifest.SCHEMA}", seen=error, advice=RESTORE,
+            )  # fmt: skip
+            continue
+        said_file = (made.feed, made.collector_id, made.run_id, made.file)
+        named = (segment.feed, segment.collector_id, segment.run_id, segment.file)
+        if said_file != named:
+            problems.add(
+                "layout", file, "the manifest is about another segment",
+                expected=named, seen=said_file, advice=INVESTIGATE,
+            )  # fmt: skip
+            continue
+        found.described.append(Described(segment, made, sha256, segment.sealed.exists()))
+
+
+def _file(
+    found: Inventory, item: layout.Found, described: set[str], live: set[str], problems: Problems
+) -> None:
+    file = layout.relative(found.root, item.path)
+    if item.kind in {"torn", "orphan", "temporary"}:
+        found.set_aside[item.kind] += 1
+    if item.kind == "foreign":
+        _foreign(problems, file)
+    if item.segment is None:
+        return
+    found.files += 1
+    if item.kind == "sealed" and item.segment.stem in described:
+        return
+    if item.segment.collector_id in live:
+        found.open_files.append(file)
+    elif item.path.exists():
+        sealed = item.kind == "sealed"
+        problems.add(
+            "completeness", file, "a sealed file without manifest" if sealed else "an unsealed file",
+            expected="a manifest" if sealed else "sealed segments only, as nobody writes here",
+            seen="none" if sealed else "open, or left by a crash",
+            advice=RECOVER,
+        )  # fmt: skip
+
+
+def _foreign(problems: Problems, file: str) -> None:
+    problems.add(
+        "layout", file, "a foreign or misplaced file",
+        expected="only names that the archive makes, in their folders", seen=file.rsplit("/", 1)[-1],
+        advice="move it out of the archive, or back to the folder that its name asks for",
+    )  # fmt: skip
+
+
+def _size(item: Described, problems: Problems) -> None:
+    try:
+        size = item.names.sealed.stat().st_size
+    except FileNotFoundError:
+        item.is_here = False
+        problems.add(
+            "completeness", item.names.file, "a manifest without its file",
+            expected=f"{item.manifest.bytes} bytes, sha256 {item.manifest.sha256}", seen="no file",
+            advice=RESTORE,
+        )  # fmt: skip
+        return
+    if size != item.manifest.bytes:
+        problems.add(
+            "sizes", item.names.file, "the size differs from the manifest",
+            expected=f"{item.manifest.bytes} bytes", seen=f"{size} bytes", advice=RESTORE,
+        )  # fmt: skip
+
+
+def _sums(found: Inventory, raw: list[layout.Found], problems: Problems) -> None:
+    """``SHA256SUMS`` says what the manifests say, no more and no less."""
+    wanted: dict[Path, dict[str, str]] = defaultdict(dict)
+    for item in found.described:
+        wanted[item.names.sums][item.names.name_in_sums] = item.manifest.sha256
+    here = {item.path for item in raw if item.kind == "sums"}
+    for path in sorted(here | wanted.keys()):
+        seen = read_sums(path) if path.exists() else {}
+        expected = wanted.get(path, {})
+        for name in sorted(seen.keys() | expected.keys()):
+            if seen.get(name) != expected.get(name):
+                if name not in expected and (path.parent / name).exists():
+                    continue  # reported as a sealed file without manifest, or about to get one
+                problems.add(
+                    "completeness", layout.relative(found.root, path), f"{name}: sums and manifest differ",
+                    expected=expected.get(name, "no line: there is no such manifest"),
+                    seen=seen.get(name, "no line"), advice=INVESTIGATE,
+                )  # fmt: skip
+
+
+def _runs(found: Inventory, problems: Problems) -> None:
+    """A run manifest remembers each segment it sealed: a removed tail shows here."""
+    digests = {item.names.file: item.sha256 for item in found.described}
+    folder = layout.runs_folder(found.root)
+    for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
+        file = layout.relative(found.root, path)
+        try:
+            run = RunFile.read(path).manifest
+        except ArchiveError as error:
+            problems.add(
+                "layout", file, "unreadable run manifest",
+                expected="a run manifest", seen=error, advice=RESTORE,
+            )  # fmt: skip
+            continue
+        for entry in run.segments:
+            seen = digests.get(entry.file)
+            if seen != entry.manifest_sha256:
+                problems.add(
+                    "completeness", entry.file, f"the run manifest {path.name} names another manifest",
+                    expected=f"manifest with sha256 {entry.manifest_sha256}", seen=seen or "no manifest",
+                    advice=RESTORE if seen is None else INVESTIGATE,
+                )  # fmt: skip
+
+
+def _chains(found: Inventory, problems: Problems) -> None:
+    """Each manifest holds the digest of the one before; seq goes on without a gap (A8, A11)."""
+    chains: dict[tuple[str, str], list[Described]] = defaultdict(list)
+    environments = {item.manifest.environment for item in found.described}
+    for item in found.described:
+        chains[item.names.feed, item.names.collector_id].append(item)
+    for chain in chains.values():
+        chain.sort(key=lambda item: item.manifest.seq.first if item.manifest.seq else 0)
+        before: str | None = None
+        next_seq = FIRST_SEQ
+        for item in chain:
+            file = layout.relative(found.root, item.names.manifest)
+            seq, previous = item.manifest.seq, item.manifest.previous_manifest_sha256
+            if previous != before:
+                problems.add(
+                    "chain", file, "the manifest before this one is missing or was changed",
+                    expected=f"previous manifest {previous or 'none: the first of the chain'}",
+                    seen=before or "none", advice=RESTORE,
+                )  # fmt: skip
+            if seq is not None and seq.first != next_seq:
+                problems.add(
+                    "chain", file, "rows are missing or doubled before this segment",
+                    expected=f"first seq {next_seq}", seen=f"first seq {seq.first}", advice=RESTORE,
+                )  # fmt: skip
+            before, next_seq = item.sha256, seq.last + 1 if seq is not None else next_seq
+    if len(environments) > 1:
+        problems.add(
+            "layout", "manifests", "live and simulated evidence in one root (A16)",
+            expected="one environment", seen=", ".join(sorted(environments)),
+            advice="move the sandbox files to a root of their own",
+        )  # fmt: skip

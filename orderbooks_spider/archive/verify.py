@@ -1,0 +1,260 @@
+"""Proves an archive rung by rung, from cheap to dear, and collects every problem.
+
+Integrity first (a problem is exit 1), then quality (counted, never an exit 1).  Offline; each
+segment is read once as a stream, several at a time.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import Counter, defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from orderbooks_spider.archive import inventory, planned
+from orderbooks_spider.archive.findings import QUICK, RULES, Problem, Problems, Rung
+from orderbooks_spider.archive.inventory import INVESTIGATE, RESTORE, Described, Inventory
+from orderbooks_spider.archive.rows import SegmentReport, check_segment
+from orderbooks_spider.clock import iso_utc
+from orderbooks_spider.errors import EXIT_OK, EXIT_PROBLEMS, ArchiveError
+from orderbooks_spider.items import BOOKS, EVENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from orderbooks_spider.archive.planned import PlanEvent, Run
+
+SCHEMA = "orderbooks.verify/1"
+SMALL_BYTES = 3_000_000
+"""Below this much compressed data starting workers takes longer than reading."""
+_EXAMPLES = 5
+
+
+class RungReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How one rung went."""
+
+    rung: Rung
+    rule: str
+    title: str
+    checked: int
+    unit: str
+    problems: int
+    skipped: bool = False
+
+
+class Quality(msgspec.Struct, kw_only=True):
+    """Counted, not judged."""
+
+    results: dict[str, int] = {}
+    venue_hash: dict[str, int] = {}
+    mirror: dict[str, int] = {}
+    examples: list[str] = []
+
+
+class RootReport(msgspec.Struct, kw_only=True):
+    """What verify found in one root."""
+
+    schema: str = SCHEMA
+    root: str
+    exit_code: int
+    rungs: list[RungReport]
+    problems: list[Problem]
+    quality: Quality
+    open_files: list[str]
+    """Not sealed yet, and not checked: a running collector writes them."""
+    set_aside: dict[str, int]
+    segments: int
+    rows: int
+    raw_bytes: int
+    heads: dict[str, str]
+    """``feed/collector`` to the digest of its newest manifest: keep it elsewhere, it proves the tail."""
+
+
+def verify(
+    root: Path,
+    *,
+    quick: bool = False,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> RootReport:
+    """Climb the ladder for one archive; *progress* is told (compressed bytes done, of all).
+
+    Raises:
+        ArchiveError: nothing to check is there.
+        StorageError: something there cannot be read.
+
+    """
+    if not root.is_dir():
+        raise ArchiveError(f"{root}: expected an archive root, saw no folder")
+    problems = Problems()
+    found = inventory.take(root, problems)
+    if found.is_empty and not problems.listed:
+        raise ArchiveError(f"{root}: nothing to check: no segments and no manifests")
+    checker = _Contents(problems)
+    if not quick:
+        present = [item for item in found.described if item.is_here]
+        total = sum(item.manifest.bytes for item in present)
+        done = 0
+        for item, report in _read_all(present, workers if total > SMALL_BYTES else 1):
+            checker.add(item, report)
+            done += item.manifest.bytes
+            if progress is not None:
+                progress(done, total)
+        checker.across_segments(found)
+    return _report(found, problems, checker, quick=quick)
+
+
+def _read_all(items: list[Described], workers: int | None) -> Iterator[tuple[Described, SegmentReport]]:
+    workers = min(workers or os.cpu_count() or 1, len(items))
+    if workers <= 1:
+        yield from ((item, _check(item)) for item in items)
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        yield from zip(items, pool.map(_check, items), strict=True)
+
+
+def _check(item: Described) -> SegmentReport:
+    return check_segment(item.names.root, item.names.stem, item.manifest)
+
+
+class _Contents:
+    """What the segments' reports say together: seq, slots and plans across segments."""
+
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._seqs: defaultdict[tuple[str, str], list[Run]] = defaultdict(list)
+        self._slots: defaultdict[tuple[str, str], list[Run]] = defaultdict(list)
+        self._plans: defaultdict[str, list[PlanEvent]] = defaultdict(list)
+        self._last_due: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._slack: dict[tuple[str, str], int] = {}
+        self.counters: dict[str, Counter[str]] = {
+            name: Counter() for name in ("results", "venue_hash", "mirror")
+        }
+        self.examples: list[str] = []
+        self.rows = self.raw_bytes = self.polls = self.owed = 0
+
+    def add(self, item: Described, report: SegmentReport) -> None:
+        """Take one segment's report."""
+        collector = item.names.collector_id
+        self._problems.extend(report.problems)
+        self._seqs[item.names.feed, collector] += report.seq_runs
+        for token, runs in report.slots.items():
+            self._slots[collector, token] += runs
+        for run_id, due in report.last_due.items():
+            self._last_due[collector, run_id] = max(due, self._last_due[collector, run_id])
+            if (grid := item.manifest.grid) is not None:
+                self._slack[collector, run_id] = round(grid.timeout_seconds * 1e9) + grid.interval_ns
+        self._plans[collector] += report.plan_events
+        for name, counter in self.counters.items():
+            counter.update(getattr(report, name))
+        self.examples = (self.examples + report.examples)[:_EXAMPLES]
+        self.rows += report.rows
+        self.raw_bytes += report.raw_bytes
+        self.polls += report.rows if item.names.feed == BOOKS else 0
+
+    def across_segments(self, found: Inventory) -> None:
+        """Rules A11 to A13 over the whole root."""
+        for (feed, collector), runs in self._seqs.items():
+            for seq in planned.shared(runs):
+                said = {"expected": "each seq once", "seen": "in two segments", "advice": INVESTIGATE}
+                self._problems.add("seq", f"{feed} of {collector}", f"seq {seq} occurs twice", **said)
+            self._seq_gaps(feed, collector, runs, found)
+        for (_, token), runs in self._slots.items():
+            for due in planned.shared(runs):
+                what = f"slot of token {token} due {due} stands in two segments"
+                said = {"expected": "one row per token and due time", "seen": "two", "advice": INVESTIGATE}
+                self._problems.add("slots", BOOKS, what, **said)
+        for collector, events in self._plans.items():
+            self._planned(collector, events)
+
+    def _seq_gaps(self, feed: str, collector: str, runs: list[Run], found: Inventory) -> None:
+        """Gaps that no missing segment explains: those have been reported."""
+        absent = [
+            (item.manifest.seq.first, item.manifest.seq.last, 1)
+            for item in found.described
+            if not item.is_here and item.names.feed == feed and item.names.collector_id == collector
+            if item.manifest.seq is not None
+        ]
+        reached = 0
+        for first, last, _ in sorted([*runs, *absent]):
+            if first > reached + 1:
+                expected = f"seq {reached + 1}" + (f" to {first - 1}" if first > reached + 2 else "")
+                self._problems.add(
+                    "seq", f"{feed} of {collector}", "rows are missing",
+                    expected=expected, seen=f"after {reached} comes {first}", advice=RESTORE,
+                )  # fmt: skip
+            reached = max(reached, last)
+
+    def _planned(self, collector: str, events: Iterable[PlanEvent]) -> None:
+        limits = {
+            run_id: due - self._slack.get((holder, run_id), 0)
+            for (holder, run_id), due in self._last_due.items()
+            if holder == collector
+        }
+        owed, bad = planned.owed_slots(events, limits)
+        for text in bad:
+            said = {"expected": "the keys of docs/DATA_CONTRACT.md", "seen": text, "advice": INVESTIGATE}
+            self._problems.add("planned", EVENTS, "a plan cannot be read", **said)
+        for item in owed:
+            self.owed += planned.count(item)
+            for first, last, slots in planned.missing(item, self._slots.get((collector, item.token_id), [])):
+                self._problems.add(
+                    "planned", f"run {item.run_id} of {collector}",
+                    f"token {item.token_id}: {slots} planned slots have no row",
+                    expected=f"rows due {iso_utc(first)} to {iso_utc(last)}", seen="none",
+                    advice="look for a missing segment of that time; else it is a fault of the collector",
+                )  # fmt: skip
+
+
+def _report(found: Inventory, problems: Problems, contents: _Contents, *, quick: bool) -> RootReport:
+    segments = len(found.described)
+    checked: dict[Rung, tuple[int, str]] = {
+        "layout": (found.files + segments, "files"),
+        "completeness": (segments, "segments"),
+        "rows": (contents.rows, "rows"),
+        "seq": (contents.rows, "rows"),
+        "slots": (contents.polls, "slots"),
+        "planned": (contents.owed, "slots"),
+    }
+    rungs = [
+        RungReport(
+            rung=rung,
+            rule=rule,
+            title=title,
+            checked=checked.get(rung, (segments, "segments"))[0],
+            unit=checked.get(rung, (segments, "segments"))[1],
+            problems=problems.counts[rung],
+            skipped=quick and rung not in QUICK,
+        )
+        for rung, (rule, title) in RULES.items()
+    ]
+    order = list(RULES)
+    return RootReport(
+        root=str(found.root),
+        exit_code=EXIT_PROBLEMS if problems.listed else EXIT_OK,
+        rungs=rungs,
+        problems=sorted(problems.listed, key=lambda item: (order.index(item.rung), item.file)),
+        quality=Quality(
+            **{name: dict(sorted(counter.items())) for name, counter in contents.counters.items()},
+            examples=contents.examples,
+        ),
+        open_files=found.open_files,
+        set_aside=dict(found.set_aside),
+        segments=segments,
+        rows=contents.rows,
+        raw_bytes=contents.raw_bytes,
+        heads=_heads(found),
+    )
+
+
+def _heads(found: Inventory) -> dict[str, str]:
+    newest: dict[str, tuple[int, str]] = {}
+    for item in found.described:
+        key = f"{item.names.feed}/{item.names.collector_id}"
+        last = item.manifest.seq.last if item.manifest.seq else 0
+        newest[key] = max(newest.get(key, (0, "")), (last, item.sha256))
+    return {key: newest[key][1] for key in sorted(newest)}

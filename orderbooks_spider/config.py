@@ -1,0 +1,237 @@
+"""The collector's configuration: typed, with an error that names the file and the key.
+
+The YAML keys and their defaults are those of ``config/polymarket_collector.example.yaml``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+from orderbooks_spider.clock import NS
+from orderbooks_spider.errors import ConfigError
+
+ENVIRONMENT_VARIABLE = "ORDERBOOKS_CONFIG"
+DEFAULT_FILE = "config/polymarket_collector.example.yaml"
+
+EMBEDDED_SANDBOX = "sandbox"
+"""As ``venue`` URL: start the sandbox exchange as a child process and use its address."""
+
+Window = Literal["5m", "15m", "1h", "4h", "1d"]
+Seconds = Annotated[float, Meta(ge=0, le=31_622_400)]
+PositiveSeconds = Annotated[float, Meta(gt=0, le=31_622_400)]
+"""At most a year, which also keeps ``.inf`` out.  Defaults are floats, as read ones are: one digest."""
+Count = Annotated[int, Meta(ge=1)]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of the file; an unknown key is an error."""
+
+
+class Venue(_Section, frozen=True):
+    """Where the venue is, and who we say we are."""
+
+    gamma_url: str = "https://gamma-api.polymarket.com"
+    clob_url: str = "https://clob.polymarket.com"
+    user_agent: str = "orderbooks-archive/0.1 (+contact)"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the sandbox exchange is started by the collector itself."""
+        return self.gamma_url == EMBEDDED_SANDBOX
+
+
+class Discovery(_Section, frozen=True):
+    """Which markets to look for, how often and how far ahead."""
+
+    interval_seconds: PositiveSeconds = 60.0
+    horizon_seconds: PositiveSeconds = 7200.0
+    windows: Annotated[tuple[Window, ...], Meta(min_length=1)] = ("5m", "15m", "1h", "4h", "1d")
+
+
+class Polling(_Section, frozen=True):
+    """The cadence."""
+
+    mode: Literal["book", "books"] = "book"
+    interval_seconds: Annotated[float, Meta(ge=0.05, le=3600)] = 1.0
+    lead_seconds: Seconds | dict[Window, Seconds] = 60.0
+    linger_seconds: Seconds = 30.0
+    timeout_seconds: PositiveSeconds = 5.0
+    budget_fraction: Annotated[float, Meta(gt=0, le=1000)] = 0.5
+    batch_tokens: Annotated[int, Meta(ge=1, le=500)] = 100
+    phase_buckets: Annotated[int, Meta(ge=1, le=1000)] = 20
+
+    @property
+    def interval_ns(self) -> int:
+        """The grid's step."""
+        return round(self.interval_seconds * NS)
+
+    @property
+    def linger_ns(self) -> int:
+        """How long a token is polled after its window's end."""
+        return round(self.linger_seconds * NS)
+
+    def lead_ns(self, window: str) -> int:
+        """How long before the window's start its tokens are polled; 60 s where a table lacks it."""
+        lead = self.lead_seconds
+        seconds = lead.get(window, 60) if isinstance(lead, dict) else lead  # type: ignore[call-overload]
+        return round(seconds * NS)
+
+
+class Archive(_Section, frozen=True):
+    """Where rows are stored, and how soon they are durable."""
+
+    root: str = "data"
+    collector_id: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,32}\Z")] = "c0"
+    fsync_seconds: PositiveSeconds = 1.0
+    block_seconds: PositiveSeconds = 60.0
+    block_bytes: Count = 64_000_000
+    rotate_seconds: PositiveSeconds = 3600.0
+    min_free_bytes: Annotated[int, Meta(ge=0)] = 1_000_000_000
+
+
+class Shard(_Section, frozen=True):
+    """Which part of the markets this collector takes, when several share them."""
+
+    index: Annotated[int, Meta(ge=0)] = 0
+    count: Count = 1
+
+
+class Health(_Section, frozen=True):
+    """Who is told that the collector is well."""
+
+    ping_url: None = None
+
+
+class Offload(_Section, frozen=True):
+    """When local copies of files proven remote may go."""
+
+    keep_local_days: Annotated[float, Meta(ge=0, le=36_600)] = 7.0
+
+
+class Config(_Section, frozen=True):
+    """The whole file."""
+
+    environment: Literal["live", "sandbox"] = "live"
+    venue: Venue = Venue()
+    discovery: Discovery = Discovery()
+    polling: Polling = Polling()
+    archive: Archive = Archive()
+    shard: Shard = Shard()
+    health: Health = Health()
+    offload: Offload = Offload()
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """``host[:port]`` of every server that may be asked anything."""
+        return frozenset(urlsplit(url).netloc for url in (self.venue.gamma_url, self.venue.clob_url))
+
+    def sha256(self) -> str:
+        """Digest of the effective settings, defaults included."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+
+
+def load(path: str | Path) -> Config:
+    """Read the YAML file at *path*.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or a key is unknown, of the wrong type
+            or contradicts another; the text names file, key, expectation and what was seen.
+
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot read the config file: {error}") from error
+    try:
+        raw = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: such as a 13th month
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    return parse({} if raw is None else raw, source=str(path))
+
+
+def parse(raw: Any, *, source: str) -> Config:
+    """Check the value *raw* of a config file; *source* names it in errors.
+
+    Raises:
+        ConfigError: see :func:`load`.
+
+    """
+    _refuse_unknown_keys(raw, Config, (), source)
+    try:
+        config = msgspec.convert(raw, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {_name_the_key(str(error), raw)}") from error
+    _check_together(config, source)
+    return config
+
+
+def _refuse_unknown_keys(raw: Any, section: type[_Section], at: tuple[str, ...], source: str) -> None:
+    if not isinstance(raw, dict):
+        key = ".".join(at) or "the file"
+        raise ConfigError(f"{source}: {key}: expected a mapping of keys, saw {raw!r}")
+    known = {item.name: item.type for item in msgspec.structs.fields(section)}
+    for key, value in raw.items():
+        name = ".".join((*at, str(key)))
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+            raise ConfigError(f"{source}: {name}: unknown key; {hint}")
+        expected = known[key]
+        if isinstance(expected, type) and issubclass(expected, _Section):
+            _refuse_unknown_keys(value, expected, (*at, str(key)), source)
+
+
+def _name_the_key(message: str, raw: Any) -> str:
+    """Turn msgspec's ``... - at `$.polling.mode``` into ``polling.mode: ... (saw 'x')``."""
+    matched = re.fullmatch(r"(?P<what>.*) - at (`key` in )?`\$\.(?P<path>.*)`", message)
+    if matched is None:
+        return message
+    seen = raw
+    for key, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", matched["path"]):
+        seen = seen[int(index)] if index else seen[key]
+    return f"{matched['path']}: {matched['what']} (saw {seen!r})"
+
+
+def _check_together(config: Config, source: str) -> None:
+    """Rules over more than one key."""
+    sandbox = config.environment == "sandbox"
+    for key in ("gamma_url", "clob_url"):
+        url = getattr(config.venue, key)
+        if url == EMBEDDED_SANDBOX:
+            continue
+        if not _is_address(url):
+            raise ConfigError(f"{source}: venue.{key}: expected http(s)://HOST[:PORT], saw {url!r}")
+    embedded = {config.venue.gamma_url == EMBEDDED_SANDBOX, config.venue.clob_url == EMBEDDED_SANDBOX}
+    if embedded == {True, False}:
+        raise ConfigError(f"{source}: venue: either both URLs are {EMBEDDED_SANDBOX!r} or neither")
+    if True in embedded and not sandbox:
+        raise ConfigError(f"{source}: venue.gamma_url: {EMBEDDED_SANDBOX!r} needs environment: sandbox")
+    if config.shard.index >= config.shard.count:
+        raise ConfigError(
+            f"{source}: shard.index: expected 0 to {config.shard.count - 1} "
+            f"(shard.count is {config.shard.count}), saw {config.shard.index}"
+        )
+    if config.polling.budget_fraction > 1 and not sandbox:
+        raise ConfigError(
+            f"{source}: polling.budget_fraction: at most 1 of the documented limit unless "
+            f"environment: sandbox (saw {config.polling.budget_fraction})"
+        )
+
+
+def _is_address(url: str) -> bool:
+    """Whether *url* is scheme and host alone, so that a path can be put after it."""
+    try:
+        parts = urlsplit(url)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # such as half an IPv6 address, or a port of letters
+        return False
+    return has_host and url in {f"http://{parts.netloc}", f"https://{parts.netloc}"}

@@ -1,0 +1,53 @@
+"""The errors a user can meet, and the exit codes of the commands.
+
+Every error here carries one clear line: what was read, what was expected, what was seen.
+"""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_PROBLEMS = 1
+"""Problems were found (verify), or inputs failed (normalise)."""
+EXIT_CANNOT_CHECK = 2
+EXIT_INTERNAL = 70
+"""``EX_SOFTWARE`` of sysexits.h: the loop ended by itself, or a bug."""
+EXIT_STORAGE = 74
+"""``EX_IOERR``: storage failed for good."""
+EXIT_LOCKED = 75
+"""``EX_TEMPFAIL``: another process holds the archive's lock."""
+EXIT_CONFIG = 78
+"""``EX_CONFIG``: systemd units stop restarting on this one."""
+
+
+class OrderbooksError(Exception):
+    """Root of all errors of this project; its text is one line for a user."""
+
+    exit_code = EXIT_INTERNAL
+
+
+class ConfigError(OrderbooksError):
+    """The config file cannot be used; the text names the file and the key."""
+
+    exit_code = EXIT_CONFIG
+
+
+class LockedError(OrderbooksError):
+    """Another process writes to this archive root with this collector id."""
+
+    exit_code = EXIT_LOCKED
+
+
+class StorageError(OrderbooksError):
+    """The archive root cannot be written, read or made durable."""
+
+    exit_code = EXIT_STORAGE
+
+
+class ArchiveError(OrderbooksError):
+    """A stored file is not what its name or its manifest says."""
+
+    exit_code = EXIT_CANNOT_CHECK
+
+
+class VenueError(OrderbooksError):
+    """An answer of the venue cannot be used; the text says what was expected and seen."""

@@ -1,0 +1,1 @@
+"""Parts of the Scrapy engine that this project replaces or adds."""

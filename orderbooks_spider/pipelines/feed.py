@@ -1,0 +1,195 @@
+"""Number each row and append it to its feed; under the lock, and only after recovery.
+
+An archive that cannot be opened ends the run before anything is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import msgspec
+from scrapy.exceptions import CloseSpider, DropItem
+from scrapy.exporters import JsonLinesItemExporter
+
+from orderbooks_spider import __version__
+from orderbooks_spider.archive.lock import ArchiveLock
+from orderbooks_spider.archive.manifest import Grid
+from orderbooks_spider.archive.recovery import recover
+from orderbooks_spider.archive.root import claim_environment
+from orderbooks_spider.archive.runs import RunFile, RunManifest, library_versions
+from orderbooks_spider.archive.state import open_feeds
+from orderbooks_spider.archive.writer import FeedWriter, WriterSetup
+from orderbooks_spider.clock import compact_utc, iso_utc
+from orderbooks_spider.errors import OrderbooksError, StorageError
+from orderbooks_spider.items import BOOKS, EVENTS, FEED_OF, MARKETS, EventItem, MarketItem, PollItem, time_of
+from orderbooks_spider.pipelines.stamp import COLLECTOR, StampPipeline
+from orderbooks_spider.run import run_of
+
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
+
+    from orderbooks_spider.run import Run
+
+Item = TypeVar("Item", PollItem, MarketItem, EventItem)
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.2
+"""How often the writers are asked what is due: flushes, blocks, rotations."""
+
+archive_opened = object()
+"""Scrapy signal: the archive takes rows; ``run_file`` is the run's manifest on disk."""
+segment_sealed = object()
+"""Scrapy signal: a segment was sealed; ``detail`` is its ``SealInfo`` as a dict."""
+
+
+class RowExporter(JsonLinesItemExporter):
+    """JSON Lines with msgspec as the encoder: 7 µs a row where the parent's takes 52 to 60 (measured)."""
+
+    def __init__(self, writer: FeedWriter, next_seq: int) -> None:
+        super().__init__(BytesIO())  # the parent wants a file; rows go to the writer
+        self.writer = writer
+        self.next_seq = next_seq
+        self._encode = msgspec.json.Encoder().encode
+
+    def export_item(self, item: PollItem | MarketItem | EventItem) -> None:
+        """Append *item* with the feed's next number; a row that is not stored leaves it for the next.
+
+        Raises:
+            StorageError: the row is not stored.
+
+        """
+        item.seq = self.next_seq
+        self.writer.append(self._encode(item) + b"\n", time_of(item))
+        self.next_seq += 1
+
+
+class FeedPipeline:
+    """Holds the archive open for one run: lock, recovery, and a writer per feed."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._crawler = crawler
+        self._run = run_of(crawler.settings)
+        self._root = Path(self._run.config.archive.root)
+        self._stamp = StampPipeline.from_crawler(crawler)
+        self._feeds: dict[str, RowExporter] = {}
+        self._lock: ArchiveLock | None = None
+        self._ticking: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Future[None] | None = None
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        """Take the run from the settings."""
+        return cls(crawler)
+
+    def open_spider(self) -> None:
+        """Lock the root, seal what an earlier run left, and go on where the chains end.
+
+        Raises:
+            CloseSpider: the archive cannot be used; the run's ``failure`` says why.
+
+        """
+        try:
+            self._open()
+        except OrderbooksError as error:
+            self._run.failure = error
+            logger.error("%s", error)  # noqa: TRY400 - one line for the operator, not a traceback
+            if self._lock is not None:
+                self._lock.release()
+            raise CloseSpider("archive_not_usable") from error
+        self._ticking = asyncio.ensure_future(self._tick())
+
+    def process_item(self, item: Item) -> Item:
+        """Append *item* to its feed.
+
+        Raises:
+            DropItem: it is not stored: the archive is not open, or its storage failed.
+
+        """
+        exporter = self._feeds.get(FEED_OF[type(item)])
+        if exporter is None:
+            raise DropItem("the archive is not open")
+        try:
+            exporter.export_item(item)
+        except StorageError as error:
+            self._fail(error)
+            raise DropItem(str(error)) from error
+        return item
+
+    async def close_spider(self) -> None:
+        """Wait for the last row, seal every feed, and let the next writer in."""
+        if self._lock is None or self._ticking is None:
+            return
+        await self._run.ended()
+        self._ticking.cancel()
+        # The events feed last: what the others' seals report are its rows.
+        for feed in (BOOKS, MARKETS, EVENTS):
+            await self._feeds[feed].writer.close()
+        self._lock.release()
+
+    def _open(self) -> None:
+        run, archive = self._run, self._run.config.archive
+        self._lock = ArchiveLock.acquire(self._root, archive.collector_id, run.run_id)
+        claim_environment(self._root, run.config.environment)
+        recovered = recover(self._root, archive.collector_id, run.clock)
+        manifest = _describe(run)
+        run_file = RunFile.create(self._root, manifest, compact_utc(run.started_ns))
+        heads = open_feeds(self._root, archive.collector_id)
+        setup = WriterSetup(self._root, archive, run.clock, manifest.context(), self._on_event, self._lock)
+        for feed, head in heads.items():
+            self._feeds[feed] = RowExporter(FeedWriter(feed, setup, head.manifest_sha256), head.next_seq)
+        for action in recovered:
+            logger.warning("recovered: %s", action)
+            self._write_event("recovered", msgspec.to_builtins(action))
+        self._crawler.signals.send_catch_log(archive_opened, run_file=run_file)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            for exporter in self._feeds.values():
+                await exporter.writer.tick()
+
+    def _on_event(self, event: str, detail: dict[str, Any]) -> None:
+        """Note what a writer reports: as a row where that is still possible, and in the run manifest."""
+        if event == "segment_sealed":
+            self._crawler.signals.send_catch_log(segment_sealed, detail=detail)
+            logger.info("sealed %s: %d rows", Path(detail["file"]).name, detail["rows"])
+        else:
+            logger.warning("%s: %s", event, detail)
+        if detail.get("feed") != EVENTS or not self._feeds[EVENTS].writer.closed:
+            self._write_event(event, detail)
+
+    def _write_event(self, event: str, detail: dict[str, Any]) -> None:
+        item = EventItem(event=event, at_ns=self._run.clock.wall_ns(), detail=detail)
+        try:
+            self._feeds[EVENTS].export_item(self._stamp.process_item(item))
+        except StorageError as error:
+            logger.warning("event row not stored: %s: %s", event, error)
+
+    def _fail(self, error: StorageError) -> None:
+        """Storage refuses rows: say so once, and end the run with what is stored intact."""
+        if self._stopping is None:
+            self._run.failure = error
+            logger.error("storage failed, stopping: %s", error)
+            self._stopping = asyncio.ensure_future(self._crawler.engine.stop_async())
+
+
+def _describe(run: Run) -> RunManifest:
+    """What the archive keeps of *run* besides its rows."""
+    config = run.config
+    return RunManifest(
+        run_id=run.run_id,
+        collector_id=config.archive.collector_id,
+        environment=config.environment,
+        started_utc=iso_utc(run.started_ns),
+        collector=COLLECTOR,
+        collector_version=__version__,
+        versions=library_versions(),
+        config_sha256=config.sha256(),
+        config=msgspec.to_builtins(config),
+        grid=Grid.of(config.polling),
+    )

@@ -1,0 +1,80 @@
+"""Every request this project sends: its address, its parameters, and the limit it counts against.
+
+Only GET, and the read-only ``POST /books``.  Limits are per ten seconds and per IP (docs.polymarket.com,
+"rate limits", 2026-06-18; fact sheet, section 8).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from orderbooks_spider.clock import NS, iso_utc
+
+LIMIT_WINDOW_NS = 10 * NS
+BOOK_LIMIT = 1500
+"""``GET /book`` requests in ten seconds."""
+BOOKS_LIMIT = 500
+"""``POST /books`` requests in ten seconds."""
+BATCH_LIMIT = 500
+"""Tokens in one ``POST /books``: 501 are refused (fact sheet, section 3.2)."""
+EVENTS_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request; ``params`` are its query parameters, or for ``POST`` the JSON sent."""
+
+    url: str
+    params: dict[str, Any] = field(default_factory=dict)
+    method: str = "GET"
+    body: bytes = b""
+
+
+def book(clob_url: str, token_id: str) -> Ask:
+    """The book of one token."""
+    return Ask(f"{clob_url}/book", {"token_id": token_id})
+
+
+def books(clob_url: str, token_ids: list[str]) -> Ask:
+    """The books of up to :data:`BATCH_LIMIT` tokens; answers come in any order, some not at all."""
+    body = msgspec.json.encode([{"token_id": token_id} for token_id in token_ids])
+    return Ask(f"{clob_url}/books", method="POST", body=body)
+
+
+def series_by_slug(gamma_url: str, slug: str) -> Ask:
+    """The series with *slug*: where its id is read from."""
+    return Ask(f"{gamma_url}/series", {"slug": slug})
+
+
+def open_events(gamma_url: str, series_id: str, span: tuple[int, int] | None) -> Ask:
+    """Open events of a series; *span* keeps those that end after its first and start before its second ns.
+
+    ``closed`` is always sent: without it the older endpoint answered closed events only.
+    """
+    params: dict[str, Any] = {"series_id": series_id, "closed": "false", "limit": str(EVENTS_PAGE)}
+    if span is not None:
+        params |= {"end_date_min": _second(span[0]), "start_time_max": _second(span[1])}
+    return Ask(f"{gamma_url}/events/keyset", params)
+
+
+def closed_events(gamma_url: str, series_id: str, ended_after_ns: int) -> Ask:
+    """Events of a series that closed and whose window ended after *ended_after_ns*."""
+    params = {"series_id": series_id, "closed": "true", "limit": str(EVENTS_PAGE)}
+    return Ask(f"{gamma_url}/events/keyset", params | {"end_date_min": _second(ended_after_ns)})
+
+
+def after(ask: Ask, cursor: str) -> Ask:
+    """The next page of a keyset listing (``after_cursor``: ``cursor`` would repeat page one for ever)."""
+    return Ask(ask.url, ask.params | {"after_cursor": cursor})
+
+
+def event_by_slug(gamma_url: str, slug: str) -> Ask:
+    """One event with its markets."""
+    return Ask(f"{gamma_url}/events/slug/{slug}")
+
+
+def _second(ns: int) -> str:
+    return iso_utc(ns)[:19] + "Z"

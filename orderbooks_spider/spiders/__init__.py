@@ -1,0 +1,1 @@
+"""The two spiders, and the thin skin between them and Scrapy."""

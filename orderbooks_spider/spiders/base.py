@@ -1,0 +1,153 @@
+"""What both spiders share: the config, the run, and the way a row reaches the pipelines."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+from scrapy import Spider, signals
+
+from orderbooks_spider.clock import SystemClock
+from orderbooks_spider.config import DEFAULT_FILE, ENVIRONMENT_VARIABLE, Config, Venue, load
+from orderbooks_spider.items import EventItem, MarketItem, PollItem
+from orderbooks_spider.polymarket.answers import Answer, result_of, text_of
+from orderbooks_spider.run import SETTING, Run
+from orderbooks_spider.sandbox.child import SandboxChild
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from scrapy.crawler import Crawler
+
+    from orderbooks_spider.polymarket.discovery import Refusal, Sighting
+
+CLOCK_SETTING = "ORDERBOOKS_CLOCK"
+"""A Scrapy setting that replaces the host's clock, for simulated time."""
+
+
+class ArchiveSpider(Spider):
+    """A spider that writes to the archive: one object is one run."""
+
+    run: Run
+
+    @classmethod
+    def from_crawler(
+        cls, crawler: Crawler, *args: Any, config: Config | str | None = None, **kwargs: Any
+    ) -> Self:
+        """Read the config file; ``ORDERBOOKS_CONFIG`` where *config* is not given, else the live example.
+
+        Raises:
+            ConfigError: the file cannot be used.
+
+        """
+        spider = super().from_crawler(crawler, *args, **kwargs)
+        chosen = config if isinstance(config, Config) else read_config(config)
+        clock = crawler.settings.get(CLOCK_SETTING) or SystemClock()
+        spider.run = Run(_with_sandbox(chosen, crawler), clock, clock.wall_ns())
+        crawler.settings.set(SETTING, spider.run, priority="spider")
+        return spider
+
+    async def start(self) -> AsyncIterator[Any]:
+        """Run the job; rows go to the pipelines from where they arise, so nothing is yielded."""
+        self.run.begin()
+        try:
+            await self.run_job()
+        finally:
+            await self.end_job()
+            self.run.end()
+        if False:  # what makes this an asynchronous generator, as Scrapy wants it
+            yield
+
+    async def run_job(self) -> None:
+        """Do what the spider is for, until done or cancelled."""
+        raise NotImplementedError
+
+    async def end_job(self) -> None:
+        """Write what is still owed; runs however :meth:`run_job` ended."""
+
+    async def emit(self, item: PollItem | MarketItem | EventItem) -> None:
+        """Send a row through the pipelines."""
+        await self.crawler.engine.scraper.start_itemproc_async(item, response=None)
+
+    async def event(self, event: str, **detail: Any) -> None:
+        """Write an event row."""
+        await self.emit(EventItem(event=event, at_ns=self.run.clock.wall_ns(), detail=detail))
+
+    async def keep_answer(self, answer: Answer) -> None:
+        """Write a raw Gamma answer as it came."""
+        result, reason = result_of(answer)
+        body, encoding = text_of(answer.body)
+        await self.emit(
+            MarketItem(
+                kind="answer",
+                observed_ns=answer.received_ns or self.run.clock.wall_ns(),
+                sent_ns=answer.sent_ns,
+                received_ns=answer.received_ns,
+                elapsed_ns=answer.elapsed_ns,
+                result=result,
+                reason=reason,
+                status=answer.status,
+                method=answer.ask.method,
+                url=answer.ask.url,
+                params=answer.ask.params or None,
+                request_id=answer.request_id,
+                headers=answer.headers or None,
+                body=body,
+                body_encoding=encoding,
+            )
+        )
+
+    async def keep_sighting(self, sighting: Sighting) -> None:
+        """Write a market record; ``request_id`` names the answer it was read from."""
+        market, answer = sighting.market, sighting.answer
+        await self.emit(
+            MarketItem(
+                kind="market",
+                observed_ns=answer.received_ns or self.run.clock.wall_ns(),
+                url=answer.ask.url,
+                request_id=answer.request_id,
+                market_slug=market.market_slug,
+                condition_id=market.condition_id,
+                market=market.record(),
+            )
+        )
+
+    async def keep_refusal(self, refusal: Refusal) -> None:
+        """Write that a market is not followed, or no longer, and why."""
+        answer = refusal.answer
+        await self.emit(
+            MarketItem(
+                kind="gave_up" if refusal.gave_up else "refused",
+                observed_ns=(answer.received_ns if answer else None) or self.run.clock.wall_ns(),
+                reason=refusal.reason,
+                request_id=answer.request_id if answer else None,
+                market_slug=refusal.market_slug,
+            )
+        )
+
+
+def read_config(path: str | None) -> Config:
+    """Load *path*, or the file that ``ORDERBOOKS_CONFIG`` names, or the live example.
+
+    Under scrapyd no ``config/`` lies beside the egg: then the defaults are the live example's.
+
+    Raises:
+        ConfigError: see :func:`orderbooks_spider.config.load`.
+
+    """
+    chosen = path or os.environ.get(ENVIRONMENT_VARIABLE)
+    if chosen:
+        return load(chosen)
+    return load(DEFAULT_FILE) if Path(DEFAULT_FILE).exists() else Config()
+
+
+def _with_sandbox(config: Config, crawler: Crawler) -> Config:
+    """Start the embedded sandbox exchange if the config asks for it, and put its address in."""
+    if not config.venue.embedded:
+        return config
+    child = SandboxChild.start()
+    crawler.signals.connect(child.stop, signal=signals.engine_stopped, weak=False)
+    venue = Venue(gamma_url=child.url, clob_url=child.url, user_agent=config.venue.user_agent)
+    return msgspec.structs.replace(config, venue=venue)

@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Prove that an archive is whole and unaltered; offline, reads only.
+
+Examples:
+  python scripts/verify_archive.py data
+  python scripts/verify_archive.py data --quick
+  python scripts/verify_archive.py /mnt/a /mnt/b --json
+
+Exit codes: 0 clean, 1 integrity problems (all are listed, each with rule and file), 2 could not check.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import msgspec
+
+from orderbooks_spider.archive import verify_text
+from orderbooks_spider.archive.verify import RootReport, verify
+from orderbooks_spider.errors import EXIT_CANNOT_CHECK, OrderbooksError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Verify each root; the worst of their exit codes."""
+    summary, _, rest = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("roots", type=Path, nargs="+", metavar="ROOT", help="archive.root of the config")
+    parser.add_argument("--quick", action="store_true", help="names, sizes and chains only; read no segment")
+    parser.add_argument("--json", action="store_true", help="one JSON object per root, a line each")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that read (default: one a core)")
+    options = parser.parse_args(arguments)
+    codes = [_verify(root, options) for root in options.roots]
+    # Problems found weigh more than a root that could not be checked.
+    return 1 if 1 in codes else max(codes)
+
+
+def _verify(root: Path, options: argparse.Namespace) -> int:
+    try:
+        with _Bar(root.name) as bar:
+            report = verify(root, quick=options.quick, workers=options.workers, progress=bar.update)
+    except OrderbooksError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CANNOT_CHECK
+    except PermissionError as error:
+        print(f"{error.filename}: cannot read: {error.strerror}", file=sys.stderr)
+        return EXIT_CANNOT_CHECK
+    _print(report, as_json=options.json)
+    return report.exit_code
+
+
+def _print(report: RootReport, *, as_json: bool) -> None:
+    if as_json:
+        print(msgspec.json.encode(report).decode())
+        return
+    for line in verify_text.lines(report):
+        print(line)
+
+
+class _Bar:
+    """A progress bar on stderr, for a person at a terminal only."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._show: Callable[[int, int], None] | None = None
+        self._close: Callable[[], None] | None = None
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from tqdm import tqdm  # noqa: PLC0415 - not needed without a terminal
+
+            bar = tqdm(desc=self._name, unit="B", unit_scale=True, leave=False)
+
+            def show(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            self._show, self._close = show, bar.close
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._close is not None:
+            self._close()
+
+    def update(self, done: int, total: int) -> None:
+        """Show that *done* of *total* bytes are read."""
+        if self._show is not None:
+            self._show(done, total)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
