@@ -76,6 +76,13 @@ class Collector:
             cwd=PROJECT, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS,
         )  # fmt: skip
 
+    def discover(self) -> subprocess.CompletedProcess[str]:
+        """Run the discovery script."""
+        return subprocess.run(
+            [sys.executable, "scripts/discover_polymarket_btc_markets.py", "--config", str(self.config_file)],
+            cwd=PROJECT, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS,
+        )  # fmt: skip
+
     def run_until(self, feed: str, rows: int, sign: signal.Signals) -> subprocess.CompletedProcess[str]:
         """Run until *feed* has *rows* rows on disk, then send *sign* and wait for the end."""
         process = self.start()

@@ -16,8 +16,16 @@ from tests import payloads
 STATES = set(get_args(HashState))
 OLD_FORM = "9 fields, no last_trade_price"
 
+KEYS = (
+    "market", "asset_id", "timestamp", "hash", "bids", "asks",
+    "min_order_size", "tick_size", "neg_risk", "last_trade_price",
+)  # fmt: skip
+"""The order in which the venue hashes."""
+
 NUMBERS = st.decimals(0, 10**6, places=2).map(str)
-LEVELS = st.lists(st.fixed_dictionaries({"price": NUMBERS, "size": NUMBERS}), max_size=5)
+LEVELS = st.lists(st.tuples(NUMBERS, NUMBERS), max_size=5).map(
+    lambda levels: [{"price": price, "size": size} for price, size in levels]
+)
 UNSIGNED = st.fixed_dictionaries(
     {
         "market": st.from_regex(r"0x[0-9a-f]{64}", fullmatch=True),
@@ -40,8 +48,9 @@ def compact(book: Any) -> str:
     return json.dumps(book, separators=(",", ":"))
 
 
-def signed(unsigned: dict[str, Any]) -> dict[str, Any]:
-    """*unsigned* with the hash of its own text, made here without the code under test."""
+def signed(fields: dict[str, Any]) -> dict[str, Any]:
+    """*fields* in the venue's order with the hash of their text, made without the code under test."""
+    unsigned = {key: fields[key] for key in KEYS if key in fields}
     return unsigned | {"hash": hashlib.sha1(compact(unsigned).encode()).hexdigest()}
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -91,7 +92,7 @@ def test_four_hour_windows_of_a_year() -> None:
 def test_four_hour_windows_overlap_the_span(from_ns: int, span_ns: int) -> None:
     """Exactly the windows that overlap the span are expected, to the nanosecond."""
     until_ns = from_ns + span_ns
-    bounds = zip(FOUR_HOUR_STARTS, FOUR_HOUR_STARTS[1:], strict=False)
+    bounds = itertools.pairwise(FOUR_HOUR_STARTS)
     overlapping = [start for start, end in bounds if start * NS < until_ns and end * NS > from_ns]
     assert starts(expected_slugs("4h", from_ns, until_ns)) == overlapping
 

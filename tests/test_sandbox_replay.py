@@ -66,13 +66,24 @@ def test_recorded_books_are_served_verbatim_at_their_pace() -> None:
 
 
 def test_a_replayed_market_starts_with_the_server() -> None:
-    """The window begins in the server's first second with its real length; slug and ids are recorded."""
+    """The window begins in the server's first second with its real length, and the slug tells that start."""
     replay = Replay([recorded(f"derived/{NAME}")], START_NS)
     (market,) = replay.listed(START_NS)
-    assert market.slug == SLUG
+    assert market.slug == f"btc-updown-5m-{START_NS // NS}"
+    assert SLUG in market.title
     assert market.start_ns == START_NS // NS * NS
     assert market.end_ns - market.start_ns == 300 * NS
     assert replay.by_token(market.token_ids[1], START_NS) is market
+
+
+def test_recordings_replay_side_by_side() -> None:
+    """Two recordings start together, each as a market of its own with its own slug."""
+    names = [f"derived/rest_book_replay_btc-updown-5m-{epoch}.jsonl.gz" for epoch in (1776323400, 1776328500)]
+    replay = Replay([recorded(name) for name in names], START_NS)
+    markets = replay.listed(START_NS)
+    assert len({market.slug for market in markets}) == len({market.condition_id for market in markets}) == 2
+    assert all(market.slug == f"btc-updown-5m-{market.start_ns // NS}" for market in markets)
+    assert all(replay.text(market, 0, START_NS) for market in markets)
 
 
 def test_after_the_last_line_the_book_stays_five_seconds(tmp_path: Path) -> None:
@@ -95,7 +106,7 @@ def test_over_http_a_replay_is_discovered_and_logged(tmp_path: Path) -> None:
         events = fetch(sandbox.url, "/events/keyset", closed="false", limit=500, series_id="10684").json[
             "events"
         ]
-        assert [event["slug"] for event in events] == [SLUG]
+        assert [SLUG in event["title"] for event in events] == [True]
         tokens = json.loads(events[0]["markets"][0]["clobTokenIds"])
         now = int(fetch(sandbox.url, "/time").body) * NS
         assert parse_utc(events[0]["startTime"]) <= now < parse_utc(events[0]["endDate"])
@@ -147,7 +158,7 @@ def test_raw_segments_of_ours_are_replayed(tmp_path: Path) -> None:
     (market,) = replay.listed(START_NS)
     begin = START_NS // NS * NS
     assert market.token_ids == ("8", "9")
-    assert market.slug == "btc-updown-5m-1795388100"
+    assert market.slug == f"btc-updown-5m-{market.start_ns // NS}"
     assert market.end_ns - market.start_ns == 300 * NS
     assert replay.text(market, 0, begin + NS) == made_book("8", 0)
     assert replay.text(market, 0, begin + 2 * NS) == made_book("8", 2)

@@ -26,11 +26,20 @@ POLL_KEYS = (
 """The contract of a raw row, in the order on disk."""
 
 
-def poll(result: str = "ok", reason: str | None = None, **times: int) -> PollItem:
+def poll(
+    result: str = "ok",
+    reason: str | None = None,
+    *,
+    due_ns: int = 0,
+    sent_ns: int | None = None,
+    elapsed_ns: int | None = None,
+) -> PollItem:
     """A row of one token."""
     return PollItem(
         slot=1,
-        due_ns=times.pop("due_ns", 0),
+        due_ns=due_ns,
+        sent_ns=sent_ns,
+        elapsed_ns=elapsed_ns,
         result=result,
         reason=reason,
         market_slug="btc-updown-5m-1776323400",
@@ -39,7 +48,6 @@ def poll(result: str = "ok", reason: str | None = None, **times: int) -> PollIte
         outcome="Up",
         window_start="2026-04-16T07:10:00.000000Z",
         window_end="2026-04-16T07:15:00.000000Z",
-        **times,
     )
 
 
@@ -52,7 +60,7 @@ def test_poll_row_has_the_keys_of_the_contract() -> None:
 def test_each_item_has_its_feed_and_its_time() -> None:
     """Every kind of row goes to one feed, filed under the time that is its own."""
     market, event = MarketItem(kind="answer", observed_ns=7), EventItem(event="run_start", at_ns=9)
-    rows = [poll(due_ns=5, sent_ns=6), market, event]
+    rows: list[PollItem | MarketItem | EventItem] = [poll(due_ns=5, sent_ns=6), market, event]
     assert [FEED_OF[type(row)] for row in rows] == list(FEEDS)
     assert [time_of(row) for row in rows] == [5, 7, 9]
     assert (market.schema, event.schema) == ("orderbooks.market/1", "orderbooks.event/1")

@@ -193,12 +193,19 @@ def _runs(found: Inventory, problems: Problems) -> None:
             continue
         for entry in run.segments:
             seen = digests.get(entry.file)
+            if seen is None and _has_manifest(found.root, entry.file):
+                continue  # sealed since the manifests were read, or reported as unreadable
             if seen != entry.manifest_sha256:
                 problems.add(
                     "completeness", entry.file, f"the run manifest {path.name} names another manifest",
                     expected=f"manifest with sha256 {entry.manifest_sha256}", seen=seen or "no manifest",
                     advice=RESTORE if seen is None else INVESTIGATE,
                 )  # fmt: skip
+
+
+def _has_manifest(root: Path, file: str) -> bool:
+    names = layout.parse_stem(root, file.rsplit("/", 1)[-1].removesuffix(layout.SEALED))
+    return names is not None and names.manifest.exists()
 
 
 def _chains(found: Inventory, problems: Problems) -> None:

@@ -162,25 +162,17 @@ def read_journal(path: Path) -> JournalContent:
         StorageError: the file cannot be read.
 
     """
-    with durable.naming(path, "read"):
-        content = path.read_bytes()
     rows: list[tuple[RowKey, bytes]] = []
     torn: list[bytes] = []
     torn_at: int | None = None
     offset = 0
-    for line in _lines(content):
-        key = row_key(line) if line.endswith(b"\n") else None
-        if key is None:
-            torn.append(line)
-            torn_at = offset if torn_at is None else torn_at
-        else:
-            rows.append((key, line))
-        offset += len(line)
+    with durable.naming(path, "read"), path.open("rb") as lines:
+        for line in lines:
+            key = row_key(line) if line.endswith(b"\n") else None
+            if key is None:
+                torn.append(line)
+                torn_at = offset if torn_at is None else torn_at
+            else:
+                rows.append((key, line))
+            offset += len(line)
     return JournalContent(rows, b"".join(torn), torn_at)
-
-
-def _lines(content: bytes) -> list[bytes]:
-    r"""Split after ``\n`` only; ``bytes.splitlines`` also splits at a bare ``\r``."""
-    parts = content.split(b"\n")
-    lines = [part + b"\n" for part in parts[:-1]]
-    return [*lines, parts[-1]] if parts[-1] else lines

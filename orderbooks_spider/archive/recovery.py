@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from orderbooks_spider.archive.manifest import ManifestContext
     from orderbooks_spider.clock import Clock
 
-GROUP_BYTES = 128_000_000
+GROUP_BYTES = 64_000_000
 """Journals become one member up to this size, for the memory of a small host."""
 NO_WORD = "not recorded: the run ended without a word"
 

@@ -19,7 +19,7 @@ from orderbooks_spider.archive.inventory import INVESTIGATE, RESTORE
 from orderbooks_spider.archive.members import MemberScan
 from orderbooks_spider.archive.mirror import EXAMPLES, Mirror
 from orderbooks_spider.archive.planned import PlanEvent, Run
-from orderbooks_spider.archive.tally import CountedRow, Counts, Tally, counted_row
+from orderbooks_spider.archive.tally import Counts, Tally, counted_row
 from orderbooks_spider.archive.venue_check import BookFacts, book_facts
 from orderbooks_spider.clock import compact_utc, iso_utc
 from orderbooks_spider.items import (
@@ -166,7 +166,9 @@ class _Reading:
             return
         for what, wanted, found in self._faults(item, line):
             self._say("rows", f"{where}: {what}", wanted, found, INVESTIGATE)
-        self._facts = book_facts(row.body) if _has_book(row) and row.body else None
+        self._facts = None
+        if isinstance(item, PollItem) and item.result == "ok" and item.body and item.body_encoding is None:
+            self._facts = book_facts(item.body, from_other_side=self._mirror.is_other_side(item))
         self._tally.add(row)
         self._seqs.append(row.seq)
         if isinstance(item, PollItem):
@@ -182,7 +184,7 @@ class _Reading:
         if (wrong := self._grid.fault(item)) is not None:
             self._say("slots", f"{where}: {wrong[0]}", wrong[1], wrong[2], INVESTIGATE)
         if item.result == "ok":
-            self._mirror.add(item, self._facts, where, self._file)
+            self._mirror.add(item, self._facts, f"{self._file} {where}")
             disagrees = self._facts is not None and self._facts.hash_state == "disagrees"
             if disagrees and len(self._report.examples) < EXAMPLES:
                 self._report.examples.append(f"{self._file} {where}: hash disagrees")
@@ -227,10 +229,6 @@ class _Reading:
             expected, seen = getattr(self._manifest, key), getattr(counts, key)
             if expected != seen:
                 self._say("manifest", f"{key} is not what the rows add up to", expected, seen, INVESTIGATE)
-
-
-def _has_book(row: CountedRow) -> bool:
-    return row.result == "ok" and row.body_encoding is None
 
 
 def _poll_faults(item: PollItem) -> list[tuple[str, object, object]]:

@@ -7,6 +7,7 @@ takes these functions as parameters.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -22,36 +23,42 @@ if TYPE_CHECKING:
 
 __all__ = ["BookFacts", "HashState", "book_facts", "hash_state"]
 
+_PLAIN_DECIMAL = re.compile(r"\d{1,12}(\.\d{1,18})?")
+
 hash_state = book_hash_state
 """``agrees``, ``disagrees`` or ``unverifiable`` for one body."""
 
 
 @dataclass(frozen=True, slots=True)
 class BookFacts:
-    """What one body tells: whether its hash holds, and the book in two fingerprints."""
+    """What one body tells: whether its hash holds, and what the book looks like."""
 
     hash_state: HashState
     venue_time: str
-    own: bytes | None
-    """``None`` where a price or size is no decimal number."""
-    mirror: bytes | None
-    """Equals the other token's ``own`` when both show one book: price p is 1 - p, bids are asks."""
+    shape: bytes | None
+    """Equal for equal books; ``None`` where a price is no plain decimal number."""
 
 
-def book_facts(body: str) -> BookFacts | None:
-    """Read *body* once for all checks; ``None`` when it is no book."""
+def book_facts(body: str, *, from_other_side: bool = False) -> BookFacts | None:
+    """Read *body* once for all checks; ``None`` when it is no book.
+
+    *from_other_side* gives the shape as the market's other token must show it: price p is 1 - p, bids
+    are asks, sizes are the same.
+    """
     try:
         book = parse_book(body)
     except VenueError:
         return None
-    own: bytes | None
-    mirror: bytes | None
+    shape: bytes | None
     try:
-        own = _digest(_side(book.bids, mirrored=False), _side(book.asks, mirrored=False))
-        mirror = _digest(_side(book.asks, mirrored=True), _side(book.bids, mirrored=True))
+        bids, asks = (book.asks, book.bids) if from_other_side else (book.bids, book.asks)
+        index = 1 if from_other_side else 0
+        shape = hashlib.blake2b(
+            f"{_side(bids, index)}|{_side(asks, index)}".encode(), digest_size=16
+        ).digest()
     except InvalidOperation:
-        own = mirror = None
-    return BookFacts(_state(book), book.timestamp, own, mirror)
+        shape = None
+    return BookFacts(_state(book), book.timestamp, shape)
 
 
 def _state(book: Book) -> HashState:
@@ -61,23 +68,21 @@ def _state(book: Book) -> HashState:
         return "unverifiable"
 
 
-def _side(levels: Sequence[Level], *, mirrored: bool) -> str:
+def _side(levels: Sequence[Level], index: int) -> str:
     """One side as text, in an order that does not depend on how it was sent."""
-    index = 1 if mirrored else 0
-    return ",".join(sorted(f"{_price(level.price)[index]}:{_plain(level.size)}" for level in levels))
-
-
-def _digest(bids: str, asks: str) -> bytes:
-    return hashlib.blake2b(f"{bids}|{asks}".encode(), digest_size=16).digest()
+    return ",".join(
+        sorted(
+            f"{_price(level.price)[index]}:{size.rstrip('0').rstrip('.') if '.' in size else size}"
+            for level in levels
+            for size in (level.size,)
+        )
+    )
 
 
 @lru_cache(maxsize=20_000)
 def _price(text: str) -> tuple[str, str]:
     """A price and its complement to one, both without trailing zeros; prices are few."""
+    if _PLAIN_DECIMAL.fullmatch(text) is None:
+        raise InvalidOperation(text)
     price = Decimal(text)
-    return _plain(str(price)), _plain(str(1 - price))
-
-
-def _plain(number: str) -> str:
-    """``100.50`` and ``100.5`` are one number."""
-    return number.rstrip("0").rstrip(".") if "." in number else number
+    return f"{price.normalize():f}", f"{(1 - price).normalize():f}"

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,7 +20,7 @@ from orderbooks_spider.archive.findings import QUICK, RULES, Problem, Problems, 
 from orderbooks_spider.archive.inventory import INVESTIGATE, RESTORE, Described, Inventory
 from orderbooks_spider.archive.rows import SegmentReport, check_segment
 from orderbooks_spider.clock import iso_utc
-from orderbooks_spider.errors import EXIT_OK, EXIT_PROBLEMS, ArchiveError
+from orderbooks_spider.errors import EXIT_OK, EXIT_PROBLEMS, ArchiveError, StorageError
 from orderbooks_spider.items import BOOKS, EVENTS
 
 if TYPE_CHECKING:
@@ -114,7 +115,10 @@ def _read_all(items: list[Described], workers: int | None) -> Iterator[tuple[Des
         yield from ((item, _check(item)) for item in items)
         return
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        yield from zip(items, pool.map(_check, items), strict=True)
+        try:
+            yield from zip(items, pool.map(_check, items), strict=True)
+        except BrokenProcessPool as error:
+            raise StorageError("a reading process was killed (memory?): try --workers 1") from error
 
 
 def _check(item: Described) -> SegmentReport:
@@ -149,8 +153,9 @@ class _Contents:
             if (grid := item.manifest.grid) is not None:
                 self._slack[collector, run_id] = round(grid.timeout_seconds * 1e9) + grid.interval_ns
         self._plans[collector] += report.plan_events
-        for name, counter in self.counters.items():
-            counter.update(getattr(report, name))
+        if item.names.feed == BOOKS:
+            for name, counter in self.counters.items():
+                counter.update(getattr(report, name))
         self.examples = (self.examples + report.examples)[:_EXAMPLES]
         self.rows += report.rows
         self.raw_bytes += report.raw_bytes

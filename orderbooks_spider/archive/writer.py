@@ -48,8 +48,6 @@ GRACE_NS = 5 * NS
 """A quiet feed is rotated by the clock only so long after its period, for answers still on the way."""
 _LONGEST_BACKOFF_NS = 60 * NS
 _CLOSE_TRIES = 4
-_LARGEST_JOB_BLOCKS = 2
-"""After failures journals pile up; the child takes so many full blocks at once, for its memory."""
 
 
 @dataclass(frozen=True)
@@ -258,8 +256,11 @@ class FeedWriter:
             self._failures = 0
 
     def _batch(self, segment: _OpenSegment) -> tuple[list[Journal], bool]:
-        """The next journals of *segment*, and whether they are its last."""
-        limit, total = self._setup.settings.block_bytes * _LARGEST_JOB_BLOCKS, 0
+        """The next journals of *segment*, and whether they are its last.
+
+        After failures journals pile up; one job takes a full block at most, for the child's memory.
+        """
+        limit, total = self._setup.settings.block_bytes, 0
         batch: list[Journal] = []
         for journal in segment.waiting:
             if batch and total + journal.bytes > limit:

@@ -25,16 +25,36 @@ def read_market_file(path: str) -> list[Market]:
         text = gzip.decompress(data) if path.endswith(".gz") else data
         records = _records(text)
         markets = {market.condition_id: market for market in map(from_record, records)}
-    except (OSError, EOFError, ZlibError, msgspec.MsgspecError, UnicodeDecodeError, VenueError) as error:
+    except (
+        OSError,
+        EOFError,
+        ZlibError,
+        ValueError,
+        RecursionError,
+        msgspec.MsgspecError,
+        VenueError,
+    ) as error:
         raise ConfigError(f"markets: {path}: expected stored market records: {error}") from error
     if not markets:
         raise ConfigError(f"markets: {path}: holds no market record")
     return list(markets.values())
 
 
+class _Row(msgspec.Struct):
+    """A feed row, as far as it matters here; rows of the other feeds have no ``kind``."""
+
+    kind: str = ""
+    market: dict[str, Any] | None = None
+
+
+class _Snapshot(msgspec.Struct):
+    markets: list[dict[str, Any]]
+
+
 def _records(text: bytes) -> list[dict[str, Any]]:
     """The market records of feed rows (``kind`` is ``market``), or of one snapshot object."""
-    rows = [msgspec.json.decode(line) for line in text.splitlines() if line.startswith(b'{"schema"')]
-    if not rows:
-        return list(msgspec.json.decode(text)["markets"])
-    return [row["market"] for row in rows if row.get("kind") == "market"]
+    lines = [line for line in text.splitlines() if line.startswith(b'{"schema"')]
+    if not lines:
+        return msgspec.json.decode(text, type=_Snapshot).markets
+    rows = [msgspec.json.decode(line, type=_Row) for line in lines]
+    return [row.market for row in rows if row.kind == "market" and row.market is not None]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -122,7 +123,8 @@ def _until_parent_ends(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> 
             pass
     except OSError:  # closed standard input: no parent to live with
         pass
-    loop.call_soon_threadsafe(stop.set)
+    with contextlib.suppress(RuntimeError):  # the loop has closed: already on the way out
+        loop.call_soon_threadsafe(stop.set)
 
 
 if __name__ == "__main__":

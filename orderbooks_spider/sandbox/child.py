@@ -94,9 +94,7 @@ def _wait_for_url(process: subprocess.Popen[bytes], timeout_seconds: float) -> s
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            stream.close()
+    # The signal alone: the end of its input as well would start the exit twice.
     if process.poll() is None:
         process.terminate()
     try:
@@ -104,3 +102,7 @@ def _end(process: subprocess.Popen[bytes]) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
+    finally:
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
