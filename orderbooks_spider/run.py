@@ -31,6 +31,10 @@ class Run:
     tally: Tally = field(default_factory=Tally)
     failure: OrderbooksError | None = None
     """What ended the run before it was asked to stop."""
+    visited_until_ns: int = 0
+    """The latest slot (due, UTC) that the archive held when the run began."""
+    storage_pause: str | None = None
+    """Why rows cannot be stored now: nothing is sent meanwhile.  ``None``: they can."""
     _ended: asyncio.Event | None = None
 
     def begin(self) -> None:

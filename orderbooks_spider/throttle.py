@@ -43,7 +43,11 @@ class HostPause:
         if began:
             self.refusals += 1
         own_ns = min(FIRST_PAUSE_NS << min(max(self.refusals - 1, 0), 10), LONGEST_PAUSE_NS)
-        wait_ns = own_ns if asked_ns is None else min(asked_ns, LONGEST_HEEDED_NS)
+        # Nothing, or less than our shortest pause (a date that our clock has passed), is no guidance.
+        if asked_ns is None or asked_ns < FIRST_PAUSE_NS:
+            wait_ns = own_ns
+        else:
+            wait_ns = min(asked_ns, LONGEST_HEEDED_NS)
         self.until_ns = max(self.until_ns, monotonic_ns + wait_ns)
         return began
 

@@ -21,8 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from orderbooks_spider.sample import SAMPLE_SECONDS, sample_config, write_sample_manifest
-
+from orderbooks_spider.archive.sample import SAMPLE_SECONDS, sample_config, write_sample_manifest
 from orderbooks_spider.config import load
 from orderbooks_spider.errors import EXIT_OK, OrderbooksError
 from orderbooks_spider.spiders.crawl import run_spider

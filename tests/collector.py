@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 import yaml
@@ -53,12 +53,12 @@ class Collector:
         path.write_text(yaml.safe_dump({"environment": self.environment} | sections), encoding="utf-8")
         return path
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, stderr: int | IO[bytes] = subprocess.PIPE) -> subprocess.Popen[str]:
         """Start the operator's script."""
         return subprocess.Popen(
             [sys.executable, SCRIPT, "--config", str(self.config_file), *arguments],
             cwd=PROJECT,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"PYTHONWARNINGS": "error"},

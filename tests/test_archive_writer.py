@@ -76,7 +76,8 @@ def test_manifests_are_a_chain_and_the_head_is_found(tmp_path: Path) -> None:
         assert manifest.seq.first == seq
         before, seq = sha256, manifest.seq.last + 1
     assert len(paths) == 3
-    assert open_feeds(tmp_path, COLLECTOR)[BOOKS] == FeedHead(len(rows) + 1, before)
+    last_due_ns = max(json.loads(row)["due_ns"] for row in rows)
+    assert open_feeds(tmp_path, COLLECTOR)[BOOKS] == FeedHead(len(rows) + 1, before, last_due_ns)
     assert last_seq(tmp_path, BOOKS, COLLECTOR) == len(rows)
     assert open_feeds(tmp_path, "other")[BOOKS] == FeedHead(1, None)
 

@@ -155,6 +155,11 @@ def test_digest_tells_settings_apart() -> None:
         ({"archive": {"collector_id": "C_0"}}, "archive.collector_id", "'C_0'"),
         ({"archive": {"collector_id": "c0\n"}}, "archive.collector_id", "'c0\\n'"),
         ({"archive": {"block_bytes": "64MB"}}, "archive.block_bytes", "'64MB'"),
+        (
+            {"environment": "sandbox", "polling": {"budget_fraction": math.inf}},
+            "polling.budget_fraction",
+            "inf",
+        ),
         ({"environment": "test"}, "environment", "'test'"),
         ({"shard": {"index": -1, "count": 2}}, "shard.index", "-1"),
         ({"shard": {"index": 2, "count": 2}}, "shard.index", "2"),

@@ -179,6 +179,15 @@ def test_malformed_field_is_named(key: str, value: Any) -> None:
     assert not isinstance(caught.value, NotHydratedError)
 
 
+def test_window_must_be_the_slug_s() -> None:
+    """A window of the right length that starts at another time than its slug says is refused."""
+    moved = raw_market(eventStartTime="2026-04-16T07:05:00Z", endDate="2026-04-16T07:10:00Z")
+    with pytest.raises(
+        VenueError, match=f"{SLUG}: eventStartTime: expected the slug's epoch, saw 2026-04-16"
+    ):
+        read_market(moved)
+
+
 def test_malformed_event_slug_is_refused() -> None:
     """An event's slug, by which the market is asked after later, is a text or the market's own."""
     with pytest.raises(VenueError, match="slug: expected a text, saw 7"):

@@ -16,6 +16,7 @@ from orderbooks_spider.polymarket.book import book_hash_state
 from orderbooks_spider.sandbox.child import SandboxChild
 from tests.collector import Collector, finish
 from tests.payloads import recorded
+from tests.slots import planned_slots, recorded_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,24 +28,6 @@ def sandbox() -> Iterator[SandboxChild]:
     """One exchange without faults for the tests that need none."""
     with SandboxChild.start() as child:
         yield child
-
-
-def planned_slots(collector: Collector) -> Counter[tuple[str, int]]:
-    """(token, due) pairs that the plan events and the run's end say must have a row."""
-    (stop,) = collector.events("run_stop")
-    planned: Counter[tuple[str, int]] = Counter()
-    for plan in collector.events("plan"):
-        interval_ns, phase_ns = plan["interval_ns"], plan["phase_ns"]
-        until_ns = min(plan["until_ns"], stop["slots_done_until_ns"])
-        first = -((phase_ns - plan["from_ns"]) // interval_ns)
-        for due_ns in range(first * interval_ns + phase_ns, until_ns, interval_ns):
-            planned.update((token_id, due_ns) for token_id in plan["tokens"])
-    return planned
-
-
-def recorded_slots(collector: Collector) -> Counter[tuple[str, int]]:
-    """(token, due) pairs of the rows."""
-    return Counter((row["token_id"], row["due_ns"]) for row in collector.rows("books"))
 
 
 def served_bodies(log: Path) -> Counter[str]:

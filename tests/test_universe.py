@@ -52,6 +52,16 @@ def test_due_exactly_inside_the_plan(number: int, late_ns: int) -> None:
     assert due == [moment for moment in near if from_ns <= moment < until_ns]
 
 
+def test_due_at_the_exact_bounds() -> None:
+    """A slot due exactly when the plan begins is polled, one due exactly when it ends is not."""
+    planned = universe()
+    bucket = GRID.bucket(condition(1))
+    plan = planned.add(window(start_ns=GRID.due_ns(START // NS, bucket)), 0)
+    assert plan is not None
+    moments = (plan.from_ns - 1, plan.from_ns, plan.until_ns - 1, plan.until_ns)
+    assert [len(planned.due(bucket, moment)) for moment in moments] == [0, 2, 2, 0]
+
+
 def test_due_only_in_its_own_bucket() -> None:
     """A market is polled in one phase bucket and in no other."""
     planned = universe()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -30,6 +30,7 @@ class Link(msgspec.Struct, frozen=True):
     rows: int
     sha256: str
     seq: Span | None
+    time_ns: Span | None
     previous_manifest_sha256: str | None
 
 
@@ -40,6 +41,8 @@ class FeedHead:
     next_seq: int = FIRST_SEQ
     manifest_sha256: str | None = None
     """Digest of the newest manifest; ``None`` before the first."""
+    last_ns: int = 0
+    """The latest time of a row (due, observed or happened), UTC; 0 before the first."""
 
 
 _link = msgspec.json.Decoder(Link)
@@ -56,8 +59,13 @@ def open_feeds(root: Path, collector_id: str) -> dict[str, FeedHead]:
     heads = dict.fromkeys(FEEDS, FeedHead())
     for link, sha256 in links(root, collector_id):
         after = link.seq.last + 1 if link.seq is not None else FIRST_SEQ
-        if link.feed in heads and after > heads[link.feed].next_seq:
-            heads[link.feed] = FeedHead(after, sha256)
+        head = heads.get(link.feed)
+        if head is None:
+            continue
+        last_ns = max(head.last_ns, link.time_ns.last if link.time_ns is not None else 0)
+        if after > head.next_seq:
+            head = FeedHead(after, sha256)
+        heads[link.feed] = replace(head, last_ns=last_ns)
     return heads
 
 

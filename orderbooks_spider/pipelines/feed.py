@@ -6,7 +6,9 @@ An archive that cannot be opened ends the run before anything is sent.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+from collections import deque
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -16,6 +18,7 @@ from scrapy.exceptions import CloseSpider, DropItem
 from scrapy.exporters import JsonLinesItemExporter
 
 from orderbooks_spider import __version__
+from orderbooks_spider.archive.durable import free_bytes
 from orderbooks_spider.archive.lock import ArchiveLock
 from orderbooks_spider.archive.manifest import Grid
 from orderbooks_spider.archive.recovery import recover
@@ -23,7 +26,7 @@ from orderbooks_spider.archive.root import claim_environment
 from orderbooks_spider.archive.runs import RunFile, RunManifest, library_versions
 from orderbooks_spider.archive.state import open_feeds
 from orderbooks_spider.archive.writer import FeedWriter, WriterSetup
-from orderbooks_spider.clock import compact_utc, iso_utc
+from orderbooks_spider.clock import NS, compact_utc, iso_utc
 from orderbooks_spider.errors import OrderbooksError, StorageError
 from orderbooks_spider.items import BOOKS, EVENTS, FEED_OF, MARKETS, EventItem, MarketItem, PollItem, time_of
 from orderbooks_spider.pipelines.stamp import COLLECTOR, StampPipeline
@@ -40,6 +43,14 @@ logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.2
 """How often the writers are asked what is due: flushes, blocks, rotations."""
+SPACE_SECONDS = 1.0
+"""How often the free space is looked at, and a paused storage tried again."""
+ROOM_TO_RESUME = 1.05
+"""Polling resumes at this multiple of ``min_free_bytes``, so that it does not flap at the edge."""
+GIVE_UP_NS = 60 * NS
+"""A storage that fails for so long, other than by being full, has failed for good."""
+_FULL = {errno.ENOSPC, errno.EDQUOT, None}
+"""``None``: a short write, the first sign of a full disk."""
 
 archive_opened = object()
 """Scrapy signal: the archive takes rows; ``run_file`` is the run's manifest on disk."""
@@ -79,6 +90,10 @@ class FeedPipeline:
         self._feeds: dict[str, RowExporter] = {}
         self._lock: ArchiveLock | None = None
         self._ticking: asyncio.Task[None] | None = None
+        self._owed: deque[PollItem | MarketItem | EventItem] = deque()
+        """Rows that wait for the storage, in order: what was on its way when it failed."""
+        self._paused_ns = 0
+        self._last_error: StorageError | None = None
         self._stopping: asyncio.Future[None] | None = None
 
     @classmethod
@@ -104,20 +119,15 @@ class FeedPipeline:
         self._ticking = asyncio.ensure_future(self._tick())
 
     def process_item(self, item: Item) -> Item:
-        """Append *item* to its feed.
+        """Append *item* to its feed; while storage fails it is kept, and appended when it works again.
 
         Raises:
-            DropItem: it is not stored: the archive is not open, or its storage failed.
+            DropItem: the archive is not open.
 
         """
-        exporter = self._feeds.get(FEED_OF[type(item)])
-        if exporter is None:
+        if not self._feeds:
             raise DropItem("the archive is not open")
-        try:
-            exporter.export_item(item)
-        except StorageError as error:
-            self._fail(error)
-            raise DropItem(str(error)) from error
+        self._store(item)
         return item
 
     async def close_spider(self) -> None:
@@ -126,6 +136,9 @@ class FeedPipeline:
             return
         await self._run.ended()
         self._ticking.cancel()
+        self._settle()
+        if self._owed:
+            logger.error("%d rows could not be stored: %s", len(self._owed), self._last_error)
         # The events feed last: what the others' seals report are its rows.
         for feed in (BOOKS, MARKETS, EVENTS):
             await self._feeds[feed].writer.close()
@@ -139,6 +152,7 @@ class FeedPipeline:
         manifest = _describe(run)
         run_file = RunFile.create(self._root, manifest, compact_utc(run.started_ns))
         heads = open_feeds(self._root, archive.collector_id)
+        run.visited_until_ns = heads[BOOKS].last_ns
         setup = WriterSetup(self._root, archive, run.clock, manifest.context(), self._on_event, self._lock)
         for feed, head in heads.items():
             self._feeds[feed] = RowExporter(FeedWriter(feed, setup, head.manifest_sha256), head.next_seq)
@@ -148,10 +162,76 @@ class FeedPipeline:
         self._crawler.signals.send_catch_log(archive_opened, run_file=run_file)
 
     async def _tick(self) -> None:
+        looked_ns = 0
         while True:
+            if self._run.clock.monotonic_ns() - looked_ns >= SPACE_SECONDS * NS:
+                looked_ns = self._run.clock.monotonic_ns()
+                self._watch_storage()
             await asyncio.sleep(TICK_SECONDS)
             for exporter in self._feeds.values():
                 await exporter.writer.tick()
+
+    def _store(self, item: PollItem | MarketItem | EventItem) -> None:
+        """Append a row, or keep it behind those that wait already."""
+        if not self._owed:
+            try:
+                self._feeds[FEED_OF[type(item)]].export_item(item)
+            except StorageError as error:
+                self._last_error = error
+                self._owed.append(item)
+                self._pause(str(error))
+        else:
+            self._owed.append(item)
+
+    def _settle(self) -> bool:
+        """Append the rows that wait; whether none is left."""
+        while self._owed:
+            item = self._owed[0]
+            try:
+                self._feeds[FEED_OF[type(item)]].export_item(item)
+            except StorageError as error:
+                self._last_error = error
+                return False
+            self._owed.popleft()
+        return True
+
+    def _watch_storage(self) -> None:
+        """Pause below ``min_free_bytes``; resume where there is room and the rows that wait fit."""
+        least = self._run.config.archive.min_free_bytes
+        try:
+            free = free_bytes(self._root)
+        except StorageError as error:
+            self._last_error = error
+            self._pause(str(error))
+            return
+        if self._run.storage_pause is None:
+            if free < least:
+                self._last_error = None
+                self._pause(f"{free:,} bytes free, archive.min_free_bytes is {least:,}")
+        elif free >= least * ROOM_TO_RESUME and self._settle():
+            self._resume(free)
+        elif self._failed_for_good():
+            self._fail(self._last_error)
+
+    def _pause(self, reason: str) -> None:
+        """Let nothing more be sent: one line, one event row (which may have to wait itself)."""
+        if self._run.storage_pause is None:
+            self._run.storage_pause = reason
+            self._paused_ns = self._run.clock.monotonic_ns()
+            logger.error("polling pauses, storage: %s", reason)
+            self._write_event("storage_paused", {"reason": reason})
+
+    def _resume(self, free: int) -> None:
+        lasted_ns = self._run.clock.monotonic_ns() - self._paused_ns
+        self._run.storage_pause = None
+        logger.warning("polling resumes after %.0f s: storage takes rows again", lasted_ns / NS)
+        self._write_event("storage_resumed", {"paused_for_ns": lasted_ns, "free_bytes": free})
+
+    def _failed_for_good(self) -> bool:
+        """Whether waiting longer is no use: an input/output error or a read-only file system stays."""
+        cause = self._last_error.__cause__ if self._last_error is not None else None
+        full = self._last_error is None or getattr(cause, "errno", None) in _FULL
+        return not full and self._run.clock.monotonic_ns() - self._paused_ns > GIVE_UP_NS
 
     def _on_event(self, event: str, detail: dict[str, Any]) -> None:
         """Note what a writer reports: as a row where that is still possible, and in the run manifest."""
@@ -165,14 +245,11 @@ class FeedPipeline:
 
     def _write_event(self, event: str, detail: dict[str, Any]) -> None:
         item = EventItem(event=event, at_ns=self._run.clock.wall_ns(), detail=detail)
-        try:
-            self._feeds[EVENTS].export_item(self._stamp.process_item(item))
-        except StorageError as error:
-            logger.warning("event row not stored: %s: %s", event, error)
+        self._store(self._stamp.process_item(item))
 
-    def _fail(self, error: StorageError) -> None:
-        """Storage refuses rows: say so once, and end the run with what is stored intact."""
-        if self._stopping is None:
+    def _fail(self, error: StorageError | None) -> None:
+        """Storage has failed for good: end the run; what is stored is intact."""
+        if self._stopping is None and error is not None:
             self._run.failure = error
             logger.error("storage failed, stopping: %s", error)
             self._stopping = asyncio.ensure_future(self._crawler.engine.stop_async())

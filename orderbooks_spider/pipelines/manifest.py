@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class ManifestPipeline:
-    """Counts stored rows, and rewrites the run manifest at each seal and at the end."""
+    """Counts rows, and rewrites the run manifest at each seal and at the end."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -47,7 +47,7 @@ class ManifestPipeline:
         return pipeline
 
     def process_item(self, item: Item) -> Item:
-        """Count a row that was stored."""
+        """Count a row that the archive has taken."""
         self._counts[f"{FEED_OF[type(item)]}_rows"] += 1
         if isinstance(item, PollItem):
             self._counts[f"polls_{item.result}"] += 1

@@ -156,11 +156,11 @@ class Discovery:
             self._looked_back.add(window)
 
     async def _list(self, ask: Ask, found: Pass) -> bool:
-        """Follow the pages of a listing; ``False`` if the venue refused the request itself (4xx)."""
+        """Follow the pages of a listing; ``False`` if the venue refused the parameters (400, 422)."""
         first, cursors = ask, set[str]()
         for _ in range(PAGES_AT_MOST):
             answer = await self._ask(ask, found)
-            if answer.status is not None and 400 <= answer.status < 500 and answer.status != 429:
+            if answer.status in {400, 422}:
                 return False
             page = self._page(answer, found)
             events = page.get("events")

@@ -41,7 +41,7 @@ SERIES = {
 _SLUG_FORMS = (
     (re.compile(r"btc-updown-(5m|15m|4h)-(\d{9,11})"), None),
     (re.compile(r"bitcoin-up-or-down-on-[a-z]+-\d+(-\d{4})?"), "1d"),
-    (re.compile(r"bitcoin-up-or-down-[a-z]+-\d+(-\d{4})?-\d{1,2}(am|pm)-et"), "1h"),
+    (re.compile(r"bitcoin-up-or-down-[a-z]+-\d+(-\d{4})?-\d{1,2}(am|pm)-et(-\d+)?"), "1h"),
 )
 
 

@@ -45,7 +45,11 @@ class SandboxChild:
         # The same import path as ours: under scrapyd the package comes from an egg.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,  # Ctrl-C in a terminal is meant for the parent
         )
         try:
             url = _wait_for_url(process, timeout_seconds)

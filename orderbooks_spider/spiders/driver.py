@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from orderbooks_spider.cadence import Budget, Grid, fair_order
-from orderbooks_spider.clock import NS
+from orderbooks_spider.clock import NS, iso_utc
 from orderbooks_spider.items import EventItem, PollItem
 from orderbooks_spider.polymarket import endpoints
 from orderbooks_spider.polymarket.answers import (
@@ -23,12 +25,13 @@ from orderbooks_spider.throttle import HostPause, retry_after_ns
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from orderbooks_spider.clock import Clock
-    from orderbooks_spider.config import Config
+    from orderbooks_spider.run import Run
     from orderbooks_spider.spiders.fetch import Fetcher
     from orderbooks_spider.universe import Token, Universe
 
     Emit = Callable[[PollItem | EventItem], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
 
 STEP_NS = 250_000_000
 """A wall clock that moves this much against the monotonic one has stepped."""
@@ -39,10 +42,10 @@ NAP_SECONDS = 1.0
 class PollDriver:
     """Polls what is due, until it is stopped."""
 
-    def __init__(
-        self, config: Config, clock: Clock, universe: Universe, fetcher: Fetcher, emit: Emit
-    ) -> None:
+    def __init__(self, run: Run, universe: Universe, fetcher: Fetcher, emit: Emit) -> None:
+        config, clock = run.config, run.clock
         polling = config.polling
+        self._run = run
         self._polling = polling
         self._clob_url = config.venue.clob_url
         self._clock = clock
@@ -56,11 +59,19 @@ class PollDriver:
         self._late_ns = polling.interval_ns // 2
         self._open: set[asyncio.Task[None]] = set()
         self._offset_ns = clock.wall_ns() - clock.monotonic_ns()
-        self._tick = self._grid.first_tick(clock.wall_ns())
+        self._tick = 0
+        self._owed: deque[range] = deque()
+        """Ticks that could not be visited while storage took no rows."""
+        self._settling: asyncio.Task[None] | None = None
 
     @property
     def done_until_ns(self) -> int:
         """Every planned slot that is due before this has its row (once no poll is open)."""
+        return self._grid.tick_due_ns(self._owed[0].start if self._owed else self._tick)
+
+    @property
+    def next_due_ns(self) -> int:
+        """When the next tick is due: a market planned now is owed its slots from here on."""
         return self._grid.tick_due_ns(self._tick)
 
     @property
@@ -68,20 +79,56 @@ class PollDriver:
         """Requests that are on their way."""
         return len(self._open)
 
+    def begin(self) -> None:
+        """Start at the next tick that no earlier run has visited (its clock may have been ahead)."""
+        from_ns = max(self._clock.wall_ns(), self._run.visited_until_ns + 1)
+        self._tick = self._grid.first_tick(from_ns)
+
     async def run(self, until_ns: int | None = None) -> None:
-        """Visit tick after tick; returns when *until_ns* (wall) is reached."""
-        while until_ns is None or self.done_until_ns < until_ns:
-            due_ns = self.done_until_ns
+        """Visit tick after tick; returns when *until_ns* (wall) is reached and the last polls are back."""
+        while until_ns is None or self.next_due_ns < until_ns:
+            due_ns = self.next_due_ns
             await self._wait_until(due_ns)
             tick, self._tick = self._tick, self._tick + 1
+            if self._run.storage_pause is not None:
+                self._owe(tick)
+                continue
+            if self._owed and self._settling is None:
+                self._settling = asyncio.create_task(self._settle())
             await self._visit(tick, due_ns)
-            if tick % self._grid.buckets == 0:
+            if not self._owed and tick % self._grid.buckets == 0:
                 self._universe.drop_ended(due_ns)
+        while self._open:
+            await asyncio.wait(set(self._open))
 
     async def drain(self) -> None:
         """Wait until every open poll has written its row; the fetcher is closed before."""
         while self._open:
             await asyncio.wait(set(self._open))
+        if self._settling is not None and self._run.storage_pause is None:
+            await self._settling
+
+    def _owe(self, tick: int) -> None:
+        """Remember a tick whose rows nobody can store now."""
+        if self._owed and self._owed[-1].stop == tick:
+            self._owed[-1] = range(self._owed[-1].start, tick + 1)
+        else:
+            self._owed.append(range(tick, tick + 1))
+
+    async def _settle(self) -> None:
+        """Write the rows of the owed ticks as ``skipped/disk_full``, beside the polls that go on."""
+        while self._owed and self._run.storage_pause is None:
+            tick = self._owed[0].start
+            slot, bucket = self._grid.split(tick)
+            due_ns = self._grid.tick_due_ns(tick)
+            for token in self._universe.due(bucket, due_ns):
+                await self._emit(_row(token, slot, due_ns, "skipped", "disk_full"))
+            if rest := range(tick + 1, self._owed[0].stop):
+                self._owed[0] = rest
+            else:
+                self._owed.popleft()
+            await asyncio.sleep(0)  # an hour of ticks must not delay the polls of this second
+        self._settling = None
 
     async def _wait_until(self, due_ns: int) -> None:
         """Follow the wall clock: the wait is computed anew after every nap."""
@@ -93,7 +140,12 @@ class PollDriver:
         offset_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
         step_ns, self._offset_ns = offset_ns - self._offset_ns, offset_ns
         if abs(step_ns) > STEP_NS:
-            await self._event("clock_step", {"step_ns": step_ns, "next_due_ns": self.done_until_ns})
+            logger.warning(
+                "the wall clock stepped by %.3f s; the next poll is due at %s",
+                step_ns / NS,
+                iso_utc(self.next_due_ns),
+            )
+            await self._event("clock_step", {"step_ns": step_ns, "next_due_ns": self.next_due_ns})
 
     async def _visit(self, tick: int, due_ns: int) -> None:
         """Send or skip each token of the tick's bucket."""
@@ -117,6 +169,8 @@ class PollDriver:
                 skipped.extend((token, "budget") for token in batch)
         for token, reason in skipped:
             await self._emit(_row(token, slot, due_ns, "skipped", reason))
+        if late:
+            await asyncio.sleep(0)  # after a long stall there are many of these; let answers in between
 
     def _batches(self, ready: list[Token], slot: int) -> list[list[Token]]:
         """One token a request, or in ``books`` mode as many as fit, in an order that is fair over slots."""

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+STORAGE_NAP_SECONDS = 1.0
+"""Discovery waits in such steps while its answers could not be stored."""
+
 
 class PolymarketBooksSpider(ArchiveSpider):
     """Runs until SIGTERM or SIGINT, or for *seconds*; *markets* replaces discovery by a stored feed file."""
@@ -69,7 +72,7 @@ class PolymarketBooksSpider(ArchiveSpider):
         spider.grid = Grid(polling.interval_ns, polling.phase_buckets)
         spider.universe = Universe(spider.grid, polling, run.config.shard)
         spider.fetcher = Fetcher(crawler, run.config, run.run_id)
-        spider.driver = PollDriver(run.config, run.clock, spider.universe, spider.fetcher, spider.emit)
+        spider.driver = PollDriver(run, spider.universe, spider.fetcher, spider.emit)
         spider.discovery = Discovery(run.config, run.clock, spider.fetch_and_keep)
         return spider
 
@@ -84,6 +87,7 @@ class PolymarketBooksSpider(ArchiveSpider):
         )
         await self.event("run_start", seconds=self.seconds)
         until_ns = None if self.seconds is None else self.run.clock.wall_ns() + round(self.seconds * NS)
+        self.driver.begin()
         discovery = self._discover() if self.seeds is None else self._plan(self.seeds)
         self._discovering = asyncio.create_task(discovery)
         try:
@@ -142,6 +146,8 @@ class PolymarketBooksSpider(ArchiveSpider):
                 await self.event("discovery_failed", error=f"{type(error).__name__}: {error}")
             if not self.fetcher.closed:
                 await self.run.clock.sleep(pause)
+            while self.run.storage_pause is not None:
+                await self.run.clock.sleep(STORAGE_NAP_SECONDS)
 
     async def _take(self, found: Pass) -> None:
         for sighting in found.sightings:
@@ -153,7 +159,7 @@ class PolymarketBooksSpider(ArchiveSpider):
 
     async def _plan(self, markets: Iterable[Market]) -> None:
         """Put new markets into the universe, each with its event row: from here on its slots are owed."""
-        from_ns = self.driver.done_until_ns
+        from_ns = self.driver.next_due_ns
         for market in list(markets):
             plan = self.universe.add(market.pollable, from_ns)
             if plan is not None:
