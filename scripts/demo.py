@@ -76,7 +76,8 @@ def summary_lines(summary: Summary, root: Path) -> list[str]:
         "run manifest": f"{root}/manifests/runs/*_{summary.run.run_id}.json",
     }
     lines = [f"{name:<16}{value}" for name, value in rows.items()]
-    return lines + ["files:"] + [f"  {path.relative_to(root)}" for path in summary.files]
+    feeds = root / "raw" / "polymarket"
+    return [*lines, f"files in {feeds}/:"] + [f"  {path.relative_to(feeds)}" for path in summary.files]
 
 
 def _times(middle: int | None, high: int | None, what: str) -> str:

@@ -32,6 +32,7 @@ class Collector:
     url: str
     sections: dict[str, dict[str, Any]] = field(default_factory=dict)
     environment: str = "sandbox"
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
@@ -61,7 +62,7 @@ class Collector:
             stderr=stderr,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONWARNINGS": "error"},
+            env=os.environ | {"PYTHONWARNINGS": "error"} | self.variables,
         )  # fmt: skip
 
     def run(self, seconds: float, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -205,48 +205,6 @@ def test_over_full_universe_skips_with_rows(sandbox: SandboxChild, tmp_path: Pat
     assert recorded_slots(collector) == planned_slots(collector)
 
 
-FAULTS: dict[str, tuple[str, str | None]] = {
-    "{kind: status, status: 500}": ("http_error", None),
-    "{kind: edge_html, status: 502}": ("http_error", "edge_html"),
-    "{kind: edge_html, status: 403}": ("http_error", "edge_html"),
-    "{kind: edge_html, status: 429}": ("throttled", "edge_html"),
-    "{kind: hang}": ("timeout", "DownloadTimeoutError"),
-    "{kind: reset}": ("connection", None),
-    "{kind: truncate}": ("invalid_body", "truncated"),
-    "{kind: not_utf8}": ("invalid_body", "not_utf8"),
-    "{kind: empty_body}": ("invalid_body", "empty_body"),
-    "{kind: not_json}": ("invalid_body", "not_json"),
-    "{kind: deep_json}": ("invalid_body", None),
-    "{kind: nan}": ("invalid_body", "not_json"),
-    "{kind: redirect, location: 'http://127.0.0.1:9/'}": ("http_error", None),
-    "{kind: gzip_bomb}": ("invalid_body", "too_large"),
-    "{kind: empty_side}": ("ok", None),
-}
-
-
-def test_every_fault_is_one_honest_row(tmp_path: Path) -> None:
-    """Whatever the venue answers, its slot ends in one row that names it, and polling goes on."""
-    collector = Collector(
-        tmp_path, "", {"polling": {"interval_seconds": 1, "timeout_seconds": 0.8, "lead_seconds": 0}}
-    )
-    rules = [f"- {{match: {{path: /book}}, times: 1, fault: {fault}}}" for fault in FAULTS]
-    plan = tmp_path / "faults.yaml"
-    plan.write_text("\n".join(rules) + "\n", encoding="utf-8")
-    with SandboxChild.start(["--faults", str(plan)]) as child:
-        collector.url = child.url
-        process = collector.start()
-        collector.wait_for_rows(process, "books", 3 * len(FAULTS))
-        process.send_signal(signal.SIGTERM)
-        assert finish(process).returncode == 0
-    seen = collector.results()
-    for fault, (result, reason) in FAULTS.items():
-        matching = [key for key in seen if key[0] == result and reason in {None, key[1]}]
-        assert matching, f"{fault}: no row {result}/{reason} in {seen}"
-    assert seen["ok", None] > 0
-    assert recorded_slots(collector) == planned_slots(collector)
-    assert collector.verify().returncode == 0
-
-
 def test_stored_feed_replaces_discovery(sandbox: SandboxChild, tmp_path: Path) -> None:
     """With a stored markets feed the run polls those markets and asks Gamma nothing."""
     first = Collector(tmp_path, sandbox.url)
