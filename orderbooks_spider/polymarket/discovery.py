@@ -37,7 +37,7 @@ in 584 recorded markets, and Gamma's row at most 385 s (fact sheet, section 2.5)
 FOLLOW_FROM_NS = 60 * NS
 """No market was seen closed sooner at Gamma than this after its end."""
 URGENT_SECONDS = 10.0
-"""The pause between passes while a market that is due lacks its tokens, or nothing was answered."""
+"""The pause between passes while a market that is due lacks its tokens."""
 
 REFUSALS_REMEMBERED = 5000
 
@@ -69,11 +69,22 @@ class Pass:
     asked: int = 0
     failed: int = 0
     urgent: bool = False
+    """A market that is due soon lacks its tokens: ask again soon."""
+    cut_off: bool = False
+    """A request got no answer at all: what came after it was left for the next pass."""
 
     @property
     def reached(self) -> bool:
         """Whether the venue gave any usable answer."""
         return self.asked > self.failed
+
+
+_ENDED = "ended"
+"""The section of a pass that asks after ended markets; the others are windows."""
+
+
+class _CutOffError(VenueError):
+    """A request got no answer."""
 
 
 class Discovery:
@@ -87,20 +98,38 @@ class Discovery:
         self._series_ids: dict[str, str] = {}
         self._unfiltered: set[str] = set()
         self._looked_back: set[str] = set()
+        self._sections: list[str] = [*config.discovery.windows, _ENDED]
         self._refused: set[tuple[str | None, str]] = set()
         self.markets: dict[str, Market] = {}
         """Known markets by slug; ended ones leave when they are resolved or given up."""
 
     async def run_pass(self) -> Pass:
-        """Ask once for everything; answers are kept by the fetch function as they come."""
+        """Ask once for everything; answers are kept by the fetch function as they come.
+
+        A section ends at the first request that gets no answer, and is asked last in the next pass; a
+        pass ends at the second such section.  Against a silent venue each further request would only
+        wait for its own timeout.
+        """
         found = Pass()
-        for window in self._config.discovery.windows:
-            series_id = await self._series_id(window, found)
-            await self._list_open(window, series_id, found)
-            await self._look_back(window, series_id, found)
-            await self._cross_check(window, found)
-        await self._follow_ended(found)
+        for section in list(self._sections):
+            try:
+                await self._ask_section(section, found)
+            except _CutOffError:
+                self._sections.remove(section)
+                self._sections.append(section)
+                if found.cut_off:
+                    break
+                found.cut_off = True
         return found
+
+    async def _ask_section(self, section: str, found: Pass) -> None:
+        if section == _ENDED:
+            await self._follow_ended(found)
+            return
+        series_id = await self._series_id(section, found)
+        await self._list_open(section, series_id, found)
+        await self._look_back(section, series_id, found)
+        await self._cross_check(section, found)
 
     def seed(self, market: Market) -> None:
         """Know *market* from a stored row."""
@@ -120,13 +149,18 @@ class Discovery:
         answer = await self._fetch(ask)
         found.asked += 1
         found.failed += not (answer.usable or answer.status == 404)
+        if answer.status is None:
+            raise _CutOffError
         return answer
 
     async def _series_id(self, window: str, found: Pass) -> str:
         """The id that the venue gives for a series, asked once; the fact sheet's where it does not say."""
         if window not in self._series_ids:
             series = SERIES[window]
-            answer = await self._ask(endpoints.series_by_slug(self._gamma, series.slug), found)
+            try:
+                answer = await self._ask(endpoints.series_by_slug(self._gamma, series.slug), found)
+            except _CutOffError:
+                return series.fallback_id
             if not answer.usable:
                 return series.fallback_id
             self._series_ids[window] = _id_of_series(answer, series.slug) or series.fallback_id

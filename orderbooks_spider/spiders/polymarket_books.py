@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FIRST_RETRY_SECONDS = 1.0
+"""The pause after a failed pass; doubled while passes fail, up to ``discovery.interval_seconds``."""
 STORAGE_NAP_SECONDS = 1.0
 """Discovery waits in such steps while its answers could not be stored."""
 
@@ -134,12 +136,17 @@ class PolymarketBooksSpider(ArchiveSpider):
     async def _discover(self) -> None:
         """Pass after pass; a bug here must not stop the polling."""
         interval = self.run.config.discovery.interval_seconds
+        failures = 0
         while not self.fetcher.closed:
             pause = interval
             try:
                 found = await self.discovery.run_pass()
                 await self._take(found)
-                if found.urgent or not found.reached:
+                failed = found.cut_off or not found.reached
+                failures = failures + 1 if failed else 0
+                if failed:
+                    pause = min(interval, FIRST_RETRY_SECONDS * 2 ** min(failures - 1, 10))
+                elif found.urgent:
                     pause = min(interval, URGENT_SECONDS)
             except Exception as error:
                 logger.exception("a discovery pass failed by an internal error")
@@ -159,9 +166,8 @@ class PolymarketBooksSpider(ArchiveSpider):
 
     async def _plan(self, markets: Iterable[Market]) -> None:
         """Put new markets into the universe, each with its event row: from here on its slots are owed."""
-        from_ns = self.driver.next_due_ns
         for market in list(markets):
-            plan = self.universe.add(market.pollable, from_ns)
+            plan = self.universe.add(market.pollable, self.driver.next_due_ns)
             if plan is not None:
                 await self.event(
                     "plan",
