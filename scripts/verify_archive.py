@@ -5,6 +5,7 @@ Examples:
   python scripts/verify_archive.py data
   python scripts/verify_archive.py data --quick
   python scripts/verify_archive.py /mnt/a /mnt/b --json
+  python scripts/verify_archive.py data --expect-head books/c0=SHA256 --expect-head events/c0=SHA256
 
 Exit codes: 0 clean, 1 integrity problems (all are listed, each with rule and file), 2 could not check.
 """
@@ -12,6 +13,7 @@ Exit codes: 0 clean, 1 integrity problems (all are listed, each with rule and fi
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +41,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="names, sizes and chains only; read no segment")
     parser.add_argument("--json", action="store_true", help="one JSON object per root, a line each")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that read (default: one a core)")
+    parser.add_argument(
+        "--expect-head",
+        type=_head,
+        action="append",
+        default=[],
+        metavar="FEED/COLLECTOR=SHA256",
+        help="a head that verify printed before and you kept elsewhere; the chain must still hold it "
+        "(repeatable, with one ROOT)",
+    )
     options = parser.parse_args(arguments)
+    if options.expect_head and len(options.roots) > 1:
+        parser.error("--expect-head: expected one ROOT, for a head belongs to one archive")
     codes = [_verify(root, options) for root in options.roots]
     # Problems found weigh more than a root that could not be checked.
     return 1 if 1 in codes else max(codes)
@@ -48,7 +61,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _verify(root: Path, options: argparse.Namespace) -> int:
     try:
         with _Bar(root.name) as bar:
-            report = verify(root, quick=options.quick, workers=options.workers, progress=bar.update)
+            report = verify(
+                root,
+                quick=options.quick,
+                workers=options.workers,
+                progress=bar.update,
+                expect_heads=dict(options.expect_head),
+            )
     except OrderbooksError as error:
         print(error, file=sys.stderr)
         return EXIT_CANNOT_CHECK
@@ -57,6 +76,14 @@ def _verify(root: Path, options: argparse.Namespace) -> int:
         return EXIT_CANNOT_CHECK
     _print(report, as_json=options.json)
     return report.exit_code
+
+
+def _head(text: str) -> tuple[str, str]:
+    """One kept head."""
+    matched = re.fullmatch(r"([a-z]+/[a-z0-9-]{1,32})=([0-9a-f]{64})", text)
+    if matched is None:
+        raise argparse.ArgumentTypeError(f"expected FEED/COLLECTOR=64 hex digits, saw {text!r}")
+    return matched[1], matched[2]
 
 
 def _print(report: RootReport, *, as_json: bool) -> None:

@@ -150,7 +150,7 @@ class Collector:
             collector="orderbooks_spider",
             collector_version="0.1.0",
             versions={"python": "3"},
-            config_sha256="0" * 64,
+            config_sha256=hashlib.sha256(b"{}").hexdigest(),
             grid=Grid.of(Polling()),
         )
         self.run_file = RunFile.create(self.root, manifest, compact_utc(self.clock.now_ns))

@@ -45,7 +45,13 @@ class Collector:
         sections: dict[str, dict[str, Any]] = {
             "venue": {"gamma_url": self.url, "clob_url": self.url},
             "discovery": {"windows": ["5m"], "interval_seconds": 2},
-            "polling": {"lead_seconds": 300, "interval_seconds": 0.5, "timeout_seconds": 2},
+            # No linger: whenever a test runs, no window of it has closed at the venue yet.
+            "polling": {
+                "lead_seconds": 300,
+                "linger_seconds": 0,
+                "interval_seconds": 0.5,
+                "timeout_seconds": 2,
+            },
             "archive": {"root": str(self.root), "block_seconds": 1, "min_free_bytes": 0},
         }
         for name, keys in self.sections.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,3 +68,21 @@ def test_plan_that_cannot_be_read_is_named() -> None:
     owed, bad = owed_slots([PlanEvent("r", 1, "plan", {}), plan_event(2, 100)], {"r": 50})
     assert len(owed) == 1
     assert "seq 1" in bad[0]
+
+
+@pytest.mark.parametrize("key", ["interval_ns", "phase_ns", "from_ns", "until_ns"])
+def test_plan_that_no_clock_can_keep_is_named(key: str) -> None:
+    """Rule A13: a plan with a number that no clock gives is reported, and nothing is computed from it."""
+    detail = {
+        "condition_id": "c",
+        "tokens": ["1"],
+        "from_ns": 0,
+        "until_ns": 90,
+        "interval_ns": 10,
+        "phase_ns": 3,
+    }
+    sound = PlanEvent("r", 1, "plan", detail)
+    assert owed_slots([sound], {"r": 50}) == ([Owed("1", "c", "r", 0, 50, 10, 3)], [])
+    for value in (-1, 2**63, 10**40, *([0] if key == "interval_ns" else [])):
+        owed, bad = owed_slots([PlanEvent("r", 1, "plan", detail | {key: value})], {"r": 50})
+        assert (owed, len(bad)) == ([], 1)

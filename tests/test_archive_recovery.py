@@ -24,7 +24,7 @@ from orderbooks_spider.archive.runs import RunFile
 from orderbooks_spider.archive.sealer import child_environment
 from orderbooks_spider.archive.verify import verify
 from orderbooks_spider.items import BOOKS
-from tests.archives import COLLECTOR, START_NS, Collector, ManualClock, collect, small_archive
+from tests.archives import COLLECTOR, START_NS, Collector, ManualClock, collect, event, small_archive
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NAMES = layout.Segment(Path(), BOOKS, "20260416T083500Z", COLLECTOR, "run1")
@@ -212,6 +212,45 @@ def test_journal_beside_its_sealed_file_goes_only_when_proven(tmp_path: Path) ->
     recover(tmp_path, COLLECTOR, ManualClock())
     assert not names.journal(1).exists()
     assert names.journal(2).with_name(names.journal(2).name + ".orphan").read_bytes() == line(999)
+
+
+def test_rows_behind_a_gap_are_set_aside(tmp_path: Path) -> None:
+    """Rule A2: what a power loss left behind rows that it took is kept beside, and the chain goes on."""
+    names = segment(tmp_path)
+    names.folder.mkdir(parents=True)
+    names.journal(1).write_bytes(line(1) + line(2) + bytes(40) + line(3)[40:] + line(4))
+    names.journal(2).write_bytes(line(5) + line(6))
+    actions = recover(tmp_path, COLLECTOR, ManualClock())
+    assert sealed_rows(tmp_path) == [line(1), line(2)]
+    assert [action.what for action in actions][-1] == "sealed"
+    kept = {path.name: path.read_bytes() for path in names.folder.iterdir()}
+    assert kept[f"{names.journal(1).name}.torn"] == line(4)
+    assert kept[f"{names.journal(2).name}.orphan"] == line(5) + line(6)
+    assert leftovers(tmp_path) == []
+    assert [action for action in recover(tmp_path, COLLECTOR, ManualClock()) if action.changed] == []
+
+
+def test_nothing_is_left_of_a_segment_behind_a_gap(tmp_path: Path) -> None:
+    """Rule A2: a segment whose first rows are lost is set aside whole; the next run takes their seq."""
+    names = segment(tmp_path)
+    names.folder.mkdir(parents=True)
+    names.journal(1).write_bytes(line(2) + line(3))
+    actions = recover(tmp_path, COLLECTOR, ManualClock())
+    assert [(action.what, action.changed) for action in actions] == [("set_aside", True)]
+    assert (sealed_rows(tmp_path), leftovers(tmp_path)) == ([], [])
+
+
+def test_run_stop_that_outlived_its_polls_is_no_gap(tmp_path: Path) -> None:
+    """Rule A13: after a power loss run_stop may be there without the last polls, which are not owed then."""
+    collector = Collector(tmp_path)
+    asyncio.run(collect(collector, 5, stop=False))
+    collector.write(event("run_stop", collector.clock.now_ns, slots_done_until_ns=collector.clock.now_ns))
+    collector.abandon()
+    polls = min(found.path for found in layout.walk_raw(tmp_path) if found.kind == "journal")
+    content = polls.read_bytes().splitlines(keepends=True)
+    polls.write_bytes(b"".join(content[:-2]))
+    recover(tmp_path, COLLECTOR, ManualClock())
+    assert verify(tmp_path).problems == []
 
 
 KILLED = """

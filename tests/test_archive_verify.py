@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from orderbooks_spider.archive import layout
@@ -69,8 +70,21 @@ def reseal(root: Path, index: int, change: Callable[[list[bytes]], list[bytes]])
         before = digest(manifest.read_bytes())
     for path in layout.runs_folder(root).glob("*.json"):
         kept = RunFile.read(path)
-        kept.manifest.segments = []
+        kept.manifest.segments = [
+            msgspec.structs.replace(
+                entry,
+                sha256=digest((root / entry.file).read_bytes()),
+                manifest_sha256=digest(_manifest_of(root, entry.file).read_bytes()),
+            )
+            for entry in kept.manifest.segments
+        ]
         kept.save()
+
+
+def _manifest_of(root: Path, file: str) -> Path:
+    names = layout.parse_stem(root, Path(file).name.removesuffix(layout.SEALED))
+    assert names is not None
+    return names.manifest
 
 
 def test_clean_archive_is_clean(clean: Path) -> None:
@@ -221,6 +235,31 @@ def test_quick_reads_no_segment(clean: Path, tmp_path: Path) -> None:
     assert run(root, "--quick")[0] == 1
 
 
+def test_kept_head_proves_the_tail(clean: Path, tmp_path: Path) -> None:
+    """Rule A8: with ``--expect-head`` a chain that ends before the kept head is exit 1, and says so."""
+    heads = [f"{chain}={sha256}" for chain, sha256 in verify(clean).heads.items()]
+    kept = [text for head in heads for text in ("--expect-head", head)]
+    assert run(clean, *kept)[0] == 0
+    root = tmp_path / "archive"
+    shutil.copytree(clean, root)
+    drop_sealed_and_manifest(root, 2)
+    code, out, _ = run(root, "--quick", *kept)
+    assert code == 1
+    assert "A8 chain: chain books/c0" in out
+    assert "the kept head is no link of this chain" in out
+    assert heads[0].partition("=")[2] in out
+
+
+def test_kept_head_of_another_form_is_exit_2(clean: Path) -> None:
+    """A head that cannot be read, or that could belong to either of two roots, is refused (A8)."""
+    for wrong in ("books/c0", "books=" + "0" * 64, "books/c0=" + "0" * 63):
+        code, out, err = run(clean, "--expect-head", wrong)
+        assert (code, out) == (2, "")
+        assert "FEED/COLLECTOR" in err
+    code, _, err = run(clean, clean, "--expect-head", "books/c0=" + "0" * 64)
+    assert (code, "expected one ROOT" in err) == (2, True)
+
+
 def test_what_cannot_be_checked_is_exit_2(tmp_path: Path) -> None:
     """A missing or an empty root is one line on stderr, exit 2 and no traceback."""
     (tmp_path / "empty").mkdir()
@@ -290,8 +329,6 @@ def _described(root: Path) -> list[Any]:
 
 def encode_manifest_of(described: Any) -> bytes:
     """The keys of a manifest that the file determines, as JSON."""
-    import msgspec
-
     value = msgspec.to_builtins(described)
     return json.dumps(
         value["counts"] | {key: value[key] for key in ("bytes", "sha256", "md5", "members")}

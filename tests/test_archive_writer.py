@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import json
 import os
+import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -20,6 +21,7 @@ from orderbooks_spider.archive.manifest import read_manifest
 from orderbooks_spider.archive.runs import RunFile
 from orderbooks_spider.archive.sealer import child_command, child_environment
 from orderbooks_spider.archive.state import FeedHead, last_seq, open_feeds
+from orderbooks_spider.archive.verify import verify
 from orderbooks_spider.clock import NS
 from orderbooks_spider.config import Archive
 from orderbooks_spider.errors import StorageError
@@ -211,6 +213,52 @@ def test_failing_child_loses_no_row_and_is_tried_again(tmp_path: Path) -> None:
     rows, said = asyncio.run(scenario())
     assert said == ["block_failed", "segment_sealed"]
     assert stored_rows(tmp_path, BOOKS) == rows
+
+
+def test_rows_that_wait_for_a_block_are_flushed_in_time(tmp_path: Path) -> None:
+    """Rule A2: while sealing fails or lags, rows of journals that wait are flushed as soon as others."""
+
+    async def scenario() -> list[bool]:
+        collector = Collector(tmp_path, settings=Archive(fsync_seconds=1, block_bytes=1, rotate_seconds=3600))
+        collector.open()
+        collector.write(poll(UP, 0))
+        first = journals(tmp_path)[0]
+        obstacle = first.with_name(first.name.replace(".0001.jsonl.journal", ".jsonl.gz.part"))
+        obstacle.mkdir()
+        collector.clock.now_ns += NS
+        await collector.tick()
+        collector.write(poll(UP, 1))
+        collector.write(poll(UP, 2))
+        collector.clock.now_ns += NS
+        await collector.writers[BOOKS].tick()
+        flushed = [journal.flushed for journal in collector.writers[BOOKS]._journals()]
+        obstacle.rmdir()
+        await collector.close()
+        return flushed
+
+    assert asyncio.run(scenario()) == [True, True, True]
+
+
+def test_refused_row_names_no_segment(tmp_path: Path) -> None:
+    """Rule A1: a segment has the time of a row that it holds, also when the disk refused an earlier one."""
+
+    async def scenario() -> None:
+        collector = Collector(tmp_path)
+        collector.open()
+        folder = tmp_path / "raw/polymarket/books/2026/04/16/08"
+        folder.mkdir(parents=True)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        with pytest.raises(StorageError):
+            collector.write(poll(UP, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        collector.write(poll(UP, 2))
+        await collector.close()
+
+    asyncio.run(scenario())
+    (path,) = (tmp_path / "raw/polymarket/books").rglob("*.gz")
+    assert "20260416T083502Z" in path.name
+    assert verify(tmp_path).problems == []
 
 
 def test_killed_child_loses_no_row(tmp_path: Path) -> None:

@@ -39,6 +39,10 @@ RULES: dict[Rung, tuple[str, str]] = {
 QUICK: tuple[Rung, ...] = ("layout", "sizes", "completeness", "chain")
 """The rungs that read no segment."""
 
+RECOVER = "stop the collector if it runs, then: python scripts/recover_archive.py ROOT"
+RESTORE = "restore it from a copy (the offload remote); keep what is here"
+INVESTIGATE = "find out who changed it; restore the original from a copy"
+
 _LONGEST = 200
 SHOWN_PER_FILE = 10
 """Problems of one rung in one file that are listed; the rest is counted in the last of them."""
@@ -72,6 +76,7 @@ class Problems:
         self, rung: Rung, file: str, what: str, *, expected: object, seen: object, advice: str
     ) -> None:
         """Note a problem; long texts are shortened."""
+        file = printable(file)
         self.counts[rung] += 1
         self._per_file[rung, file] += 1
         if self._per_file[rung, file] > SHOWN_PER_FILE:
@@ -84,15 +89,28 @@ class Problems:
             rule=RULES[rung][0],
             rung=rung,
             file=file,
-            what=what,
-            expected=str(expected)[:_LONGEST],
-            seen=str(seen)[:_LONGEST],
+            what=printable(what),
+            expected=printable(str(expected)[:_LONGEST]),
+            seen=printable(str(seen)[:_LONGEST]),
             advice=advice,
         )
         self.listed.append(problem)
+
+    def add_foreign(self, file: str) -> None:
+        """Note a file that the archive never makes there (rule A1)."""
+        self.add(
+            "layout", file, "a foreign or misplaced file",
+            expected="only names that the archive makes, in their folders", seen=file.rsplit("/", 1)[-1],
+            advice="move it out of the archive, or back to the folder that its name asks for",
+        )  # fmt: skip
 
     def extend(self, others: list[Problem]) -> None:
         """Take over what a worker found."""
         for problem in others:
             self.counts[problem.rung] += 1 + problem.more
             self.listed.append(problem)
+
+
+def printable(text: str) -> str:
+    """*text* as it can be printed and encoded: a file name need not be UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()

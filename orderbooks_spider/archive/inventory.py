@@ -6,22 +6,19 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orderbooks_spider.archive import layout, manifest
+from orderbooks_spider.archive import companions, layout, manifest
+from orderbooks_spider.archive.findings import INVESTIGATE, RECOVER, RESTORE
 from orderbooks_spider.archive.lock import holder_of
-from orderbooks_spider.archive.manifest import Manifest, read_manifest, read_sums
-from orderbooks_spider.archive.runs import RunFile
+from orderbooks_spider.archive.manifest import Manifest, read_manifest
 from orderbooks_spider.archive.state import FIRST_SEQ
 from orderbooks_spider.errors import ArchiveError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from orderbooks_spider.archive.findings import Problems
     from orderbooks_spider.archive.layout import Segment
-
-RECOVER = "stop the collector if it runs, then: python scripts/recover_archive.py ROOT"
-RESTORE = "restore it from a copy (the offload remote); keep what is here"
-INVESTIGATE = "find out who changed it; restore the original from a copy"
 
 
 @dataclass
@@ -72,10 +69,29 @@ def take(root: Path, problems: Problems) -> Inventory:
         _file(found, item, described, live, problems)
     for segment in found.described:
         _size(segment, problems)
-    _sums(found, raw, problems)
-    _runs(found, problems)
+    companions.check_sums(found, raw, live, problems)
+    companions.check_runs(found, live, problems)
     _chains(found, problems)
     return found
+
+
+def check_heads(found: Inventory, kept: Mapping[str, str], problems: Problems) -> None:
+    """Rule A8 against a removed tail: each head that was kept elsewhere is a link of its chain.
+
+    *kept* is ``feed/collector`` to the digest that verify printed before; the chain may have grown.
+    """
+    links: defaultdict[str, set[str]] = defaultdict(set)
+    for item in found.described:
+        links[f"{item.names.feed}/{item.names.collector_id}"].add(item.sha256)
+    for chain, sha256 in sorted(kept.items()):
+        if sha256 not in links[chain]:
+            problems.add(
+                "chain", f"chain {chain}", "the kept head is no link of this chain",
+                expected=f"a manifest with sha256 {sha256}",
+                seen=f"{len(links[chain])} manifests, none of them with it: the newest were removed, or "
+                "the chain was made anew",
+                advice=RESTORE,
+            )  # fmt: skip
 
 
 def _read_manifests(found: Inventory, problems: Problems) -> None:
@@ -85,7 +101,7 @@ def _read_manifests(found: Inventory, problems: Problems) -> None:
             if path.name.endswith((layout.ORPHAN, layout.REASON, layout.TEMPORARY)):
                 found.set_aside["manifest"] += 1
             else:
-                _foreign(problems, file)
+                problems.add_foreign(file)
             continue
         try:
             made, sha256 = read_manifest(path)
@@ -113,7 +129,7 @@ def _file(
     if item.kind in {"torn", "orphan", "temporary"}:
         found.set_aside[item.kind] += 1
     if item.kind == "foreign":
-        _foreign(problems, file)
+        problems.add_foreign(file)
     if item.segment is None:
         return
     found.files += 1
@@ -129,14 +145,6 @@ def _file(
             seen="none" if sealed else "open, or left by a crash",
             advice=RECOVER,
         )  # fmt: skip
-
-
-def _foreign(problems: Problems, file: str) -> None:
-    problems.add(
-        "layout", file, "a foreign or misplaced file",
-        expected="only names that the archive makes, in their folders", seen=file.rsplit("/", 1)[-1],
-        advice="move it out of the archive, or back to the folder that its name asks for",
-    )  # fmt: skip
 
 
 def _size(item: Described, problems: Problems) -> None:
@@ -155,57 +163,6 @@ def _size(item: Described, problems: Problems) -> None:
             "sizes", item.names.file, "the size differs from the manifest",
             expected=f"{item.manifest.bytes} bytes", seen=f"{size} bytes", advice=RESTORE,
         )  # fmt: skip
-
-
-def _sums(found: Inventory, raw: list[layout.Found], problems: Problems) -> None:
-    """``SHA256SUMS`` says what the manifests say, no more and no less."""
-    wanted: dict[Path, dict[str, str]] = defaultdict(dict)
-    for item in found.described:
-        wanted[item.names.sums][item.names.name_in_sums] = item.manifest.sha256
-    here = {item.path for item in raw if item.kind == "sums"}
-    for path in sorted(here | wanted.keys()):
-        seen = read_sums(path) if path.exists() else {}
-        expected = wanted.get(path, {})
-        for name in sorted(seen.keys() | expected.keys()):
-            if seen.get(name) != expected.get(name):
-                if name not in expected and (path.parent / name).exists():
-                    continue  # reported as a sealed file without manifest, or about to get one
-                problems.add(
-                    "completeness", layout.relative(found.root, path), f"{name}: sums and manifest differ",
-                    expected=expected.get(name, "no line: there is no such manifest"),
-                    seen=seen.get(name, "no line"), advice=INVESTIGATE,
-                )  # fmt: skip
-
-
-def _runs(found: Inventory, problems: Problems) -> None:
-    """A run manifest remembers each segment it sealed: a removed tail shows here."""
-    digests = {item.names.file: item.sha256 for item in found.described}
-    folder = layout.runs_folder(found.root)
-    for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
-        file = layout.relative(found.root, path)
-        try:
-            run = RunFile.read(path).manifest
-        except ArchiveError as error:
-            problems.add(
-                "layout", file, "unreadable run manifest",
-                expected="a run manifest", seen=error, advice=RESTORE,
-            )  # fmt: skip
-            continue
-        for entry in run.segments:
-            seen = digests.get(entry.file)
-            if seen is None and _has_manifest(found.root, entry.file):
-                continue  # sealed since the manifests were read, or reported as unreadable
-            if seen != entry.manifest_sha256:
-                problems.add(
-                    "completeness", entry.file, f"the run manifest {path.name} names another manifest",
-                    expected=f"manifest with sha256 {entry.manifest_sha256}", seen=seen or "no manifest",
-                    advice=RESTORE if seen is None else INVESTIGATE,
-                )  # fmt: skip
-
-
-def _has_manifest(root: Path, file: str) -> bool:
-    names = layout.parse_stem(root, file.rsplit("/", 1)[-1].removesuffix(layout.SEALED))
-    return names is not None and names.manifest.exists()
 
 
 def _chains(found: Inventory, problems: Problems) -> None:

@@ -93,6 +93,11 @@ class Journal:
         self.bytes += written
         self.rows += 1
 
+    @property
+    def flushed(self) -> bool:
+        """Whether a power loss could take nothing of it."""
+        return self._name_is_durable and self.synced_bytes == self.bytes
+
     def sync(self) -> None:
         """Make every row so far durable; may run in a thread beside :meth:`append`.
 

@@ -33,6 +33,7 @@ _STEM = re.compile(
     rf"{VENUE}_(?P<feed>[a-z]+)_(?P<time>(?P<y>\d{{4}})(?P<m>\d\d)(?P<d>\d\d)T(?P<h>\d\d)\d{{4}}Z)"
     r"_(?P<collector>[a-z0-9-]{1,32})_(?P<run>[A-Za-z0-9]{1,64})(-(?P<copy>[1-9]\d*))?"
 )
+_RUN_MANIFEST = re.compile(r"\d{8}T\d{6}Z_(?P<collector>[a-z0-9-]{1,32})_(?P<run>[A-Za-z0-9]{1,64})\.json")
 _BLOCK = re.compile(r"\.(?P<block>\d{4,})\.jsonl\.journal")
 
 Kind = Literal["sealed", "part", "journal", "torn", "orphan", "reason", "sums", "temporary", "foreign"]
@@ -147,6 +148,12 @@ def run_manifest(root: Path, time: str, collector_id: str, run_id: str) -> Path:
     """The manifest of one run; *time* is the compact UTC of its start."""
     check_run_id(run_id)
     return runs_folder(root) / f"{time}_{collector_id}_{run_id}.json"
+
+
+def parse_run_manifest(name: str) -> tuple[str, str] | None:
+    """Collector id and run id in the name of a run manifest; ``None`` for any other name."""
+    matched = _RUN_MANIFEST.fullmatch(name)
+    return (matched["collector"], matched["run"]) if matched is not None else None
 
 
 def rescue_journal(part: Path) -> Path:

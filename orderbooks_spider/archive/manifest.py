@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -28,14 +28,18 @@ if TYPE_CHECKING:
 SCHEMA = "orderbooks.manifest/1"
 
 
+Step = Annotated[int, msgspec.Meta(gt=0, lt=2**62)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+
+
 class Grid(msgspec.Struct, frozen=True, kw_only=True):
     """The arithmetic of the planned slots: a token is due at ``k * interval + phase``."""
 
-    interval_ns: int
-    phase_buckets: int
-    lead_seconds: float | dict[str, float]
-    linger_seconds: float
-    timeout_seconds: float
+    interval_ns: Step
+    phase_buckets: Step
+    lead_seconds: Seconds | dict[str, Seconds]
+    linger_seconds: Seconds
+    timeout_seconds: Seconds
     mode: str
 
     @classmethod

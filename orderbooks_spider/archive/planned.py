@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 Run = tuple[int, int, int]
+Moment = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Step = Annotated[int, msgspec.Meta(gt=0, lt=2**62)]
 
 
 class PlanDetail(msgspec.Struct, frozen=True):
@@ -23,23 +25,23 @@ class PlanDetail(msgspec.Struct, frozen=True):
 
     condition_id: str
     tokens: list[str]
-    from_ns: int
-    until_ns: int
-    interval_ns: int
-    phase_ns: int
+    from_ns: Moment
+    until_ns: Moment
+    interval_ns: Step
+    phase_ns: Moment
 
 
 class PlanEnd(msgspec.Struct, frozen=True):
     """``detail`` of ``plan_end``: slots from ``until_ns`` on are owed no longer."""
 
     condition_id: str
-    until_ns: int
+    until_ns: Moment
 
 
 class RunStop(msgspec.Struct, frozen=True):
     """``detail`` of ``run_stop``: every slot due before has its row."""
 
-    slots_done_until_ns: int | None = None
+    slots_done_until_ns: Moment | None = None
 
 
 class PlanEvent(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ rows stand in a flushed member (rules A6, A15).
 from __future__ import annotations
 
 import hashlib
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +19,7 @@ from orderbooks_spider.archive.journal import read_journal, row_key
 from orderbooks_spider.archive.members import MemberScan
 from orderbooks_spider.archive.runs import RunFile, SealedSegment
 from orderbooks_spider.archive.sealer import BlockJob, SealInfo, SealJob, orphan, run_job
+from orderbooks_spider.archive.segment import keep_beside
 from orderbooks_spider.clock import iso_utc
 from orderbooks_spider.errors import ArchiveError
 from orderbooks_spider.items import FEEDS
@@ -62,6 +64,11 @@ class _Leftover:
     def ordered_journals(self) -> list[Path]:
         return [self.journals[block] for block in sorted(self.journals)]
 
+    @property
+    def is_here(self) -> bool:
+        """Whether anything of it is left to seal or to describe."""
+        return bool(self.journals) or self.names.part.exists() or self.names.sealed.exists()
+
 
 def recover(root: Path, collector_id: str, clock: Clock, current_run_id: str | None = None) -> list[Action]:
     """Make the archive of one collector whole; the caller holds its lock.
@@ -74,6 +81,7 @@ def recover(root: Path, collector_id: str, clock: Clock, current_run_id: str | N
     _set_bad_manifests_aside(root, collector_id, actions)
     leftovers = _find(root, collector_id, actions)
     heads = state.open_feeds(root, collector_id)
+    broken: set[str] = set()  # feeds with a segment that stays without manifest: what follows is not judged
     for leftover in sorted(leftovers, key=lambda item: (item.names.feed, item.first_seq)):
         head = heads[leftover.names.feed]
         if 0 < leftover.first_seq < head.next_seq and not leftover.names.manifest.exists():
@@ -84,7 +92,13 @@ def recover(root: Path, collector_id: str, clock: Clock, current_run_id: str | N
             file = next(iter(leftover.names.files_on_disk()))
             actions.append(_action("refused", root, file, what, changed=False))
             continue
+        if leftover.names.feed not in broken:
+            _set_unlinked_aside(leftover, head.next_seq, actions)
+        if not leftover.is_here:
+            continue
         sealed = _seal(leftover, head.manifest_sha256, clock, actions)
+        if sealed is None and not leftover.names.manifest.exists():
+            broken.add(leftover.names.feed)
         if sealed is not None and sealed.rows:
             heads[leftover.names.feed] = state.FeedHead(sealed.last_seq + 1, sealed.manifest_sha256)
     _close_runs(root, collector_id, current_run_id, actions)
@@ -128,6 +142,42 @@ def _first_seq(leftover: _Leftover) -> int:
             lines = MemberScan(path).lines()
             seqs += [key.seq for line in lines if (key := row_key(line.text)) is not None]
     return min(seqs, default=0)
+
+
+def _set_unlinked_aside(leftover: _Leftover, next_seq: int, actions: list[Action]) -> None:
+    """Rule A2: a power loss may take rows and leave later ones, which nothing can link any more (A11).
+
+    What remains is what a kill some moments earlier would have left.
+    """
+    names = leftover.names
+    if names.sealed.exists():
+        return
+    lines = MemberScan(names.part).lines() if names.part.exists() else ()
+    here = {key.seq for line in lines if (key := row_key(line.text)) is not None}
+    if max(here, default=0) >= next_seq + len(here):
+        return  # blocks are flushed in order, so no power loss left this: verify says what is missing
+    seqs = {path: [key.seq for key, _ in read_journal(path).rows] for path in leftover.ordered_journals}
+    here = here.union(*seqs.values())
+    lost = next(seq for seq in itertools.count(next_seq) if seq not in here)
+    reason = f"rows behind a gap: seq {lost} is not here, as after a power loss, and they cannot be linked"
+    for block, path in sorted(leftover.journals.items()):
+        if max(seqs[path], default=0) > lost:
+            _report_aside(leftover, [_cut_behind(path, lost, reason)], actions)
+            if not path.exists():
+                del leftover.journals[block]
+
+
+def _cut_behind(journal: Path, seq: int, reason: str) -> str:
+    """Keep the rows behind *seq* beside, and take them out of *journal*; the name of the copy."""
+    beyond = next(line for key, line in read_journal(journal).rows if key.seq > seq)
+    with durable.naming(journal, "read"):
+        content = journal.read_bytes()
+    offset = content.index(beyond)
+    if offset == 0:
+        return orphan(journal, reason)
+    name = keep_beside(journal, content[offset:], offset, reason)
+    durable.truncate(journal, offset)
+    return name
 
 
 def _seal(leftover: _Leftover, previous: str | None, clock: Clock, actions: list[Action]) -> SealInfo | None:

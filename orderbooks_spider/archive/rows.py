@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from array import array
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -14,12 +15,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orderbooks_spider.archive import layout, planned
-from orderbooks_spider.archive.findings import Problem, Problems, Rung
-from orderbooks_spider.archive.inventory import INVESTIGATE, RESTORE
+from orderbooks_spider.archive.findings import INVESTIGATE, RESTORE, Problem, Problems, Rung
 from orderbooks_spider.archive.members import MemberScan
 from orderbooks_spider.archive.mirror import EXAMPLES, Mirror
 from orderbooks_spider.archive.planned import PlanEvent, Run
-from orderbooks_spider.archive.tally import Counts, Tally, counted_row
+from orderbooks_spider.archive.tally import CountedRow, Counts, Tally, counted_row
 from orderbooks_spider.archive.venue_check import BookFacts, book_facts
 from orderbooks_spider.clock import compact_utc, iso_utc
 from orderbooks_spider.items import (
@@ -164,6 +164,9 @@ class _Reading:
             seen = f"{line[:60]!r}: {error}"
             self._say("rows", f"{where}: no row", f"an object of {self._names.feed}", seen, INVESTIGATE)
             return
+        if (number := _beyond_clock(row)) is not None:
+            self._say("rows", f"{where}: {number[0]}", "0 or more, below 2^63", number[1], INVESTIGATE)
+            return
         for what, wanted, found in self._faults(item, line):
             self._say("rows", f"{where}: {what}", wanted, found, INVESTIGATE)
         self._facts = None
@@ -198,9 +201,11 @@ class _Reading:
         faults: list[tuple[str, object, object]] = []
         feed, names = self._names.feed, self._names
         if line != _encode(item) + b"\n":
-            keys = list(msgspec.json.decode(line))
+            keys = _keys(line)
             if keys != _KEYS[feed]:
                 faults.append(("other keys, or in another order", _KEYS[feed], keys))
+            if not line.endswith(b"\n"):
+                faults.append(("no whole line", "a line end", line[-20:]))
         expected: dict[str, object] = {
             "schema": _SCHEMAS[feed],
             "run_id": names.run_id,
@@ -231,6 +236,24 @@ class _Reading:
                 self._say("manifest", f"{key} is not what the rows add up to", expected, seen, INVESTIGATE)
 
 
+def _keys(line: bytes) -> list[str] | str:
+    """Every key that a row says, doubled ones too; what is wrong where Python does not read it."""
+    try:
+        pairs: list[tuple[str, object]] = json.loads(line, object_pairs_hook=list, parse_int=str)
+    except (ValueError, RecursionError) as error:
+        return f"no JSON: {error}"
+    return [key for key, _ in pairs]
+
+
+def _beyond_clock(row: CountedRow) -> tuple[str, int] | None:
+    """A number that no clock and no counter gives, and that the sums could not hold."""
+    for key in ("seq", "due_ns", "observed_ns", "at_ns", "sent_ns", "received_ns", "elapsed_ns"):
+        value = getattr(row, key)
+        if value is not None and not 0 <= value < 2**63:
+            return key, value
+    return None
+
+
 def _poll_faults(item: PollItem) -> list[tuple[str, object, object]]:
     faults: list[tuple[str, object, object]] = []
     if item.result not in RESULTS:
@@ -249,8 +272,7 @@ class _GridRule:
 
     def __init__(self, grid: Grid | None) -> None:
         self._interval = grid.interval_ns if grid else None
-        buckets = grid.phase_buckets if grid else 0
-        self._phases = {index * grid.interval_ns // buckets for index in range(buckets)} if grid else set()
+        self._buckets = grid.phase_buckets if grid else 1
 
     def fault(self, item: PollItem) -> tuple[str, str, str] | None:
         """(what, expected, seen), or ``None``; a segment without a grid cannot be judged."""
@@ -259,6 +281,7 @@ class _GridRule:
         slot, phase = divmod(item.due_ns, self._interval)
         if slot != item.slot:
             return "slot", f"{slot}, from due_ns", str(item.slot)
-        if phase not in self._phases:
-            return "due_ns off the grid", f"a phase of {len(self._phases)}", f"{phase} ns"
+        bucket = -(-phase * self._buckets // self._interval)
+        if bucket * self._interval // self._buckets != phase:
+            return "due_ns off the grid", f"a phase of {self._buckets}", f"{phase} ns"
         return None

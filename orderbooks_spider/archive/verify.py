@@ -16,17 +16,26 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orderbooks_spider.archive import inventory, planned
-from orderbooks_spider.archive.findings import QUICK, RULES, Problem, Problems, Rung
-from orderbooks_spider.archive.inventory import INVESTIGATE, RESTORE, Described, Inventory
+from orderbooks_spider.archive.findings import (
+    INVESTIGATE,
+    QUICK,
+    RESTORE,
+    RULES,
+    Problem,
+    Problems,
+    Rung,
+    printable,
+)
 from orderbooks_spider.archive.rows import SegmentReport, check_segment
 from orderbooks_spider.clock import iso_utc
 from orderbooks_spider.errors import EXIT_OK, EXIT_PROBLEMS, ArchiveError, StorageError
 from orderbooks_spider.items import BOOKS, EVENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from orderbooks_spider.archive.inventory import Described, Inventory
     from orderbooks_spider.archive.planned import PlanEvent, Run
 
 SCHEMA = "orderbooks.verify/1"
@@ -81,8 +90,12 @@ def verify(
     quick: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    expect_heads: Mapping[str, str] | None = None,
 ) -> RootReport:
     """Climb the ladder for one archive; *progress* is told (compressed bytes done, of all).
+
+    *expect_heads* are chain heads (``feed/collector`` to digest) that an earlier report gave and that
+    were kept elsewhere: only they show that no tail was removed and no chain made anew.
 
     Raises:
         ArchiveError: nothing to check is there.
@@ -95,6 +108,7 @@ def verify(
     found = inventory.take(root, problems)
     if found.is_empty and not problems.listed:
         raise ArchiveError(f"{root}: nothing to check: no segments and no manifests")
+    inventory.check_heads(found, expect_heads or {}, problems)
     checker = _Contents(problems)
     if not quick:
         present = [item for item in found.described if item.is_here]
@@ -152,7 +166,10 @@ class _Contents:
             self._last_due[collector, run_id] = max(due, self._last_due[collector, run_id])
             if (grid := item.manifest.grid) is not None:
                 self._slack[collector, run_id] = round(grid.timeout_seconds * 1e9) + grid.interval_ns
-        self._plans[collector] += report.plan_events
+        # Polls and events are flushed apart: after a power loss run_stop may be there and its polls not.
+        self._plans[collector] += [
+            event for event in report.plan_events if event.event != "run_stop" or not item.manifest.recovered
+        ]
         if item.names.feed == BOOKS:
             for name, counter in self.counters.items():
                 counter.update(getattr(report, name))
@@ -239,7 +256,7 @@ def _report(found: Inventory, problems: Problems, contents: _Contents, *, quick:
     ]
     order = list(RULES)
     return RootReport(
-        root=str(found.root),
+        root=printable(str(found.root)),
         exit_code=EXIT_PROBLEMS if problems.listed else EXIT_OK,
         rungs=rungs,
         problems=sorted(problems.listed, key=lambda item: (order.index(item.rung), item.file)),

@@ -73,6 +73,7 @@ class _OpenSegment:
     block_began_ns: int = 0
     """Monotonic time at which the journal was made."""
     blocks: int = 0
+    rows: int = 0
     waiting: list[Journal] = field(default_factory=list)
     """Journals that take no more rows and await their block, oldest first."""
     part_bytes: int | None = 0
@@ -119,11 +120,17 @@ class FeedWriter:
         if self._closed:
             raise StorageError(f"{self.feed}: cannot write: the feed is closed")
         segment = self._segment_for(time_ns)
-        if segment.journal is None or not segment.journal.usable:
-            self._begin_block(segment)
-        journal = segment.journal
-        assert journal is not None
-        journal.append(row)
+        try:
+            if segment.journal is None or not segment.journal.usable:
+                self._begin_block(segment)
+            journal = segment.journal
+            assert journal is not None
+            journal.append(row)
+        except StorageError:
+            if segment.rows == 0:
+                self._drop_unused(segment)
+            raise
+        segment.rows += 1
         self.rows += 1
         if journal.bytes >= self._setup.settings.block_bytes:
             segment.end_block()
@@ -136,10 +143,17 @@ class FeedWriter:
     @property
     def unsealed_rows(self) -> int:
         """Rows in journals that no block has taken yet."""
+        return sum(journal.rows for journal in self._journals())
+
+    def _journals(self) -> list[Journal]:
+        """Journals that no block has taken yet, oldest first."""
         segments = [*self._retired, *([self._current] if self._current else [])]
-        journals = [journal for segment in segments for journal in segment.waiting]
-        journals += [segment.journal for segment in segments if segment.journal is not None]
-        return sum(journal.rows for journal in journals)
+        return [
+            journal
+            for segment in segments
+            for journal in (*segment.waiting, segment.journal)
+            if journal is not None
+        ]
 
     async def tick(self) -> None:
         """Do what is due by time: rotate, end a block, flush (in a thread), start a sealing job."""
@@ -207,6 +221,13 @@ class FeedWriter:
         segment.journal = journal
         segment.block_began_ns = self._setup.clock.monotonic_ns()
 
+    def _drop_unused(self, segment: _OpenSegment) -> None:
+        """End a segment that is named after a row which it does not hold (rule A1)."""
+        if segment.blocks:
+            self._retire()  # the child removes the journal
+        else:
+            self._current = None
+
     def _retire(self) -> None:
         if self._current is not None:
             self._current.end_block()
@@ -214,17 +235,16 @@ class FeedWriter:
             self._current = None
 
     async def _sync(self) -> None:
-        journal = self._current.journal if self._current else None
-        if journal is None or not journal.usable:
-            return
+        """Flush what is stored, oldest first: journals that wait while sealing lags are owed it too."""
         async with self._disk:
-            try:
-                if journal.usable:
-                    await asyncio.to_thread(journal.sync)
-            except StorageError as error:
-                # Never a second fsync on this descriptor: it would lie.  The next row begins a new
-                # journal, and the child reads this one again.
-                self._setup.on_event("fsync_failed", {"feed": self.feed, "error": str(error)})
+            for journal in self._journals():
+                try:
+                    if journal.usable and not journal.flushed:
+                        await asyncio.to_thread(journal.sync)
+                except StorageError as error:
+                    # Never a second fsync on this descriptor: it would lie.  The next row begins a
+                    # new journal, and the child reads this one again.
+                    self._setup.on_event("fsync_failed", {"feed": self.feed, "error": str(error)})
 
     def _start_work(self) -> None:
         idle = self._work is None or self._work.done()

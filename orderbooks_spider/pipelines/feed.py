@@ -169,7 +169,13 @@ class FeedPipeline:
                 self._watch_storage()
             await asyncio.sleep(TICK_SECONDS)
             for exporter in self._feeds.values():
-                await exporter.writer.tick()
+                try:
+                    await exporter.writer.tick()
+                except StorageError as error:
+                    self._last_error = error
+                    self._pause(str(error))
+                except Exception:  # a bug here must not end the flushing of every row to come
+                    logger.exception("the %s feed failed by an internal error", exporter.writer.feed)
 
     def _store(self, item: PollItem | MarketItem | EventItem) -> None:
         """Append a row, or keep it behind those that wait already."""

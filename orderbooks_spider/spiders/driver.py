@@ -181,21 +181,31 @@ class PollDriver:
     def _send(self, tokens: list[Token], slot: int, due_ns: int) -> None:
         for token in tokens:
             token.in_flight = True
-        poll = self._poll_one if self._polling.mode == "book" else self._poll_batch
-        task = asyncio.create_task(poll(tokens, slot, due_ns))
+        task = asyncio.create_task(self._poll(tokens, slot, due_ns))
         self._open.add(task)
         task.add_done_callback(self._open.discard)
+
+    async def _poll(self, tokens: list[Token], slot: int, due_ns: int) -> None:
+        """Poll; a bug on the way costs this slot its book, never its row nor the token its future."""
+        try:
+            await (self._poll_one if self._polling.mode == "book" else self._poll_batch)(tokens, slot, due_ns)
+        except Exception:
+            logger.exception("a poll failed by an internal error")
+            for token in tokens:
+                if token.in_flight:
+                    token.in_flight = False
+                    await self._emit(_row(token, slot, due_ns, "invalid_body", "internal_error"))
 
     async def _poll_one(self, tokens: list[Token], slot: int, due_ns: int) -> None:
         (token,) = tokens
         answer = await self._fetcher.fetch(endpoints.book(self._clob_url, token.token_id))
-        token.in_flight = False
         result, reason = result_of(answer)
         if result == "ok":
             result, reason = result_of_book(answer.body, token.token_id)
         await self._heed(answer)
         item = _row(token, slot, due_ns, result, reason)
         _fill(item, answer, answer.body)
+        token.in_flight = False
         await self._emit(item)
 
     async def _poll_batch(self, tokens: list[Token], slot: int, due_ns: int) -> None:
@@ -210,7 +220,6 @@ class PollDriver:
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 result, reason = "invalid_body", "not_a_list_of_books"
         for position, token in enumerate(tokens):
-            token.in_flight = False
             # An answer that is no list of books is kept whole, once: on the first token's row.
             text = answer.body if texts is None and position == 0 else b""
             if texts is not None:
@@ -224,6 +233,7 @@ class PollDriver:
             item.params = {"token_id": token.token_id}
             item.batch = len(tokens)
             _fill(item, answer, text)
+            token.in_flight = False
             await self._emit(item)
 
     async def _heed(self, answer: Answer) -> None:
