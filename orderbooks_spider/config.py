@@ -215,6 +215,8 @@ def _check_together(config: Config, source: str) -> None:
         raise ConfigError(f"{source}: venue: either both URLs are {EMBEDDED_SANDBOX!r} or neither")
     if True in embedded and not sandbox:
         raise ConfigError(f"{source}: venue.gamma_url: {EMBEDDED_SANDBOX!r} needs environment: sandbox")
+    if config.archive.root.startswith("~"):
+        raise ConfigError(f"{source}: archive.root: expected a path without ~, saw {config.archive.root!r}")
     windows = config.discovery.windows
     if len(set(windows)) < len(windows):
         raise ConfigError(f"{source}: discovery.windows: expected each once, saw {', '.join(windows)}")

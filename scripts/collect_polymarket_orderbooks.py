@@ -28,13 +28,21 @@ from orderbooks_spider.spiders.crawl import run_spider
 from orderbooks_spider.spiders.polymarket_books import PolymarketBooksSpider
 
 
+def positive(text: str) -> float:
+    """A number above zero, for argparse."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
 def main() -> int:
     """Parse the arguments, run, and say how it ended."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="the YAML config file")
-    parser.add_argument("--seconds", type=float, metavar="N", help="stop by itself after N seconds")
+    parser.add_argument("--seconds", type=positive, metavar="N", help="stop by itself after N seconds")
     parser.add_argument(
         "--check-config", action="store_true", help="read the config, say what it means, and end"
     )
@@ -50,7 +58,9 @@ def main() -> int:
             polling, archive = config.polling, config.archive
             print(
                 f"{arguments.config}: ok: {config.environment}, {polling.mode} every "
-                f"{polling.interval_seconds:g} s, {', '.join(config.discovery.windows)}, into {archive.root}"
+                f"{polling.interval_seconds:g} s, windows {' '.join(config.discovery.windows)}, "
+                f"into {archive.root}, asking {' and '.join(sorted(config.hosts))} "
+                f"as {config.venue.user_agent!r}"
             )
             return EXIT_OK
         if not arguments.sample:

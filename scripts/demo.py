@@ -30,12 +30,20 @@ PROJECT = Path(__file__).resolve().parents[1]
 CONFIG = PROJECT / "config" / "polymarket_collector.sandbox.yaml"
 
 
+def positive(text: str) -> float:
+    """A number above zero, for argparse."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
 def main() -> int:
     """Run the three steps."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=60, metavar="N", help="how long (default 60)")
+    parser.add_argument("--seconds", type=positive, default=60, metavar="N", help="how long (default 60)")
     seconds = parser.parse_args().seconds
     try:
         config = load(CONFIG)

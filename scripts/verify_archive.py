@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,4 +127,6 @@ class _Bar:
 
 
 if __name__ == "__main__":
+    # A reader that stops early (`| head`) ends this program quietly, as it ends any other.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(main())

@@ -53,13 +53,11 @@ def plan_event(seq: int, until_ns: int, from_ns: int = 0) -> PlanEvent:
 
 
 def test_a_run_owes_up_to_its_end() -> None:
-    """A stopped run owes up to its stop, a crashed one up to what must be back, a plan to its end."""
+    """A stopped run owes up to its stop, a crashed one up to what must be back."""
     plan = plan_event(1, 1000)
     stop = PlanEvent("r", 3, "run_stop", {"slots_done_until_ns": 500})
-    end = PlanEvent("r", 2, "plan_end", {"condition_id": "c", "until_ns": 300})
     assert [owed.until_ns for owed in owed_slots([plan, stop], {"r": 900})[0]] == [500]
     assert [owed.until_ns for owed in owed_slots([plan], {"r": 900})[0]] == [900]
-    assert [owed.until_ns for owed in owed_slots([plan, end, stop], {})[0]] == [300]
     assert owed_slots([plan], {})[0] == []
 
 

@@ -71,7 +71,7 @@ def test_check_config_says_what_it_means(tmp_path: Path) -> None:
     collector = Collector(tmp_path, "http://127.0.0.1:9")
     ended = finish(collector.start("--check-config"))
     assert ended.returncode == 0
-    assert "sandbox, book every 0.5 s, 5m" in ended.stdout
+    assert "sandbox, book every 0.5 s, windows 5m" in ended.stdout
     assert not collector.root.exists()
 
 

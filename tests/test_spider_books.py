@@ -119,6 +119,25 @@ def test_signal_ends_cleanly_though_the_venue_hangs(sign: signal.Signals, tmp_pa
     assert collector.verify().returncode == 0
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_signals_at_bad_moments_lose_nothing(early: bool, sandbox: SandboxChild, tmp_path: Path) -> None:
+    """A stop while the archive is being opened, or asked for twice, still seals every file."""
+    collector = Collector(tmp_path, sandbox.url)
+    process = collector.start()
+    if early:
+        while not collector.root.exists():
+            assert process.poll() is None
+    else:
+        collector.wait_for_rows(process, "books", 5)
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+    ended = finish(process)
+    assert ended.returncode == 0, ended.stderr
+    assert not list(collector.root.rglob("*.journal"))
+    verified = collector.verify()
+    assert verified.returncode == 0, verified.stdout
+
+
 def test_killed_run_is_recovered_by_the_next(sandbox: SandboxChild, tmp_path: Path) -> None:
     """After SIGKILL the next start seals what was left, says so, and the archive verifies."""
     collector = Collector(tmp_path, sandbox.url)

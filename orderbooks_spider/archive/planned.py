@@ -31,13 +31,6 @@ class PlanDetail(msgspec.Struct, frozen=True):
     phase_ns: Moment
 
 
-class PlanEnd(msgspec.Struct, frozen=True):
-    """``detail`` of ``plan_end``: slots from ``until_ns`` on are owed no longer."""
-
-    condition_id: str
-    until_ns: Moment
-
-
 class RunStop(msgspec.Struct, frozen=True):
     """``detail`` of ``run_stop``: every slot due before has its row."""
 
@@ -126,8 +119,6 @@ def owed_slots(events: Iterable[PlanEvent], crash_limits: dict[str, int]) -> tup
             try:
                 if row.event == "plan":
                     plans.append(msgspec.convert(row.detail, PlanDetail))
-                elif row.event == "plan_end":
-                    plans = _ended(plans, msgspec.convert(row.detail, PlanEnd))
                 elif row.event == "run_stop":
                     limit = msgspec.convert(row.detail, RunStop).slots_done_until_ns or 0
             except msgspec.ValidationError as error:
@@ -139,15 +130,6 @@ def owed_slots(events: Iterable[PlanEvent], crash_limits: dict[str, int]) -> tup
             if (until := min(plan.until_ns, limit)) > plan.from_ns
         ]
     return owed, bad
-
-
-def _ended(plans: list[PlanDetail], end: PlanEnd) -> list[PlanDetail]:
-    return [
-        msgspec.structs.replace(plan, until_ns=min(plan.until_ns, end.until_ns))
-        if plan.condition_id == end.condition_id
-        else plan
-        for plan in plans
-    ]
 
 
 def count(owed: Owed) -> int:

@@ -53,7 +53,7 @@ _KEYS = {feed: [field.name for field in dataclasses.fields(kind)] for feed, kind
 _encode = msgspec.json.Encoder().encode
 _STAMPS = ("run_id", "collector_id", "seq", "collector", "collector_version", "environment")
 _OK_NEEDS = ("sent_ns", "received_ns", "elapsed_ns", "status", "body")
-_PLAN_EVENTS = ("plan", "plan_end", "run_stop")
+_PLAN_EVENTS = ("plan", "run_stop")
 
 
 class SegmentReport(msgspec.Struct, kw_only=True):

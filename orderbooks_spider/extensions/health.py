@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Self
 from scrapy import signals
 from scrapy.logformatter import LogFormatter
 
+from orderbooks_spider.clock import NS
 from orderbooks_spider.run import run_of
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
+    from orderbooks_spider.clock import Clock
     from orderbooks_spider.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -34,14 +36,17 @@ class QuietLogFormatter(LogFormatter):
 class MinuteLog:
     """Logs what the last minute's polls came to."""
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: Tally, clock: Clock) -> None:
         self._tally = tally
+        self._clock = clock
+        self._since_ns = clock.monotonic_ns()
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
         """Read the run's tally."""
-        extension = cls(run_of(crawler.settings).tally)
+        run = run_of(crawler.settings)
+        extension = cls(run.tally, run.clock)
         crawler.signals.connect(extension.spider_opened, signal=signals.spider_opened)
         crawler.signals.connect(extension.spider_closed, signal=signals.spider_closed)
         return extension
@@ -64,4 +69,6 @@ class MinuteLog:
     def _log(self) -> None:
         minute = self._tally.take()
         if minute.results:
-            logger.info("%s", minute.line())
+            now_ns = self._clock.monotonic_ns()
+            seconds, self._since_ns = (now_ns - self._since_ns) / NS, now_ns
+            logger.info("last %.0f s: %s", seconds, minute.line())

@@ -162,7 +162,8 @@ class PolymarketBooksSpider(ArchiveSpider):
         for refusal in found.refusals:
             await self.keep_refusal(refusal)
         await self._plan(self.discovery.markets.values())
-        await self._say_reached(found)
+        if not self.fetcher.closed:
+            await self._say_reached(found)
 
     async def _plan(self, markets: Iterable[Market]) -> None:
         """Put new markets into the universe, each with its event row: from here on its slots are owed."""
@@ -187,7 +188,9 @@ class PolymarketBooksSpider(ArchiveSpider):
             return
         self._reached = state
         if state:
-            logger.info("following %d markets", len(self.universe))
+            now_ns = self.run.clock.wall_ns()
+            polled = sum(plan.from_ns <= now_ns + NS for plan in self.universe.plans)
+            logger.info("following %d markets, polling %d of them now", len(self.universe), polled)
         elif found.reached:
             logger.warning("no market to poll in %s: looking again", self.run.config.venue.gamma_url)
         else:

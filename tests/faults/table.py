@@ -13,7 +13,7 @@ Made by `sh scripts/test.sh --full tests/faults --fault-table docs/FAULTS.md`; d
 | --- | --- |
 | kind | the fault, and how it is brought about |
 | tried | times it was brought about |
-| rows | rows that rule A2 of `DATA_CONTRACT.md` promises to keep, counted again at each try |
+| rows | rows that rule A2 of `DATA_CONTRACT.md` promises to keep; after a power loss, at each cut |
 | lost | such rows that did not come back byte for byte and once each; 0 is the promise |
 | damaged | archives at fault for verify after recovery, or whose sealed files had changed; 0 is the promise |
 

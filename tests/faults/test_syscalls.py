@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MOMENTS = 8
 SEED = 20260416
-SAMPLE = 4
+SAMPLE = 3
 """Faults of a kind in the short form."""
 WORKERS = 2
 KILLED = ("openat", "mkdir", "write", "ftruncate", "truncate", "fsync", "fdatasync", "rename", "unlink")
