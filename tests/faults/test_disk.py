@@ -130,3 +130,31 @@ def test_failing_writes_pause_and_resume(
     verified = collector.verify()
     assert verified.returncode == 0, verified.stdout
     fault_table.record(f"writes fail ({error})", tried=1, acknowledged=len(after), lost=0, damaged=0)
+
+
+@pytest.mark.slow
+def test_disk_that_stays_broken_ends_the_run(
+    tmp_path: Path, sandbox: SandboxChild, fault_table: FaultTable
+) -> None:
+    """A disk that refuses writes for a minute, without being full, ends the run with 74 (A2)."""
+    if shutil.which("strace") is None:
+        pytest.skip("needs strace (Debian package strace)")
+    collector = Collector(tmp_path, sandbox.url, {"archive": {"block_seconds": 600}})
+    log = tmp_path / "log"
+    process = start(collector, log)
+    collector.wait_for_rows(process, "books", 20)
+    journals = [item for path in collector.root.rglob("*.journal") for item in ("-P", str(path))]
+    inject = ["-e", "trace=write", "-e", "inject=write:error=EIO", *journals]
+    breaker = subprocess.Popen(
+        ["strace", "-f", "-qq", *inject, "-p", str(process.pid)], stderr=subprocess.DEVNULL
+    )
+    wait_for_line(process, "polling pauses, storage:", log)
+    stored = set(collector.lines("books"))
+    ended = finish(process)
+    breaker.wait()
+    said = log.read_text(encoding="utf-8")
+    assert ended.returncode == 74, said
+    assert "storage failed, stopping:" in said
+    after = list(collector.lines("books"))
+    assert stored <= set(after)
+    fault_table.record("disk broken for good", tried=1, acknowledged=len(after), lost=0, damaged=0)
