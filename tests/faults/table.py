@@ -18,7 +18,7 @@ Made by `sh scripts/test.sh --full tests/faults --fault-table docs/FAULTS.md`; d
 | damaged | archives at fault for verify after recovery, or whose sealed files had changed; 0 is the promise |
 
 A row is promised once its write has returned; before a power loss, once its flush was due and done.
-Rows *not flushed yet* may be lost by the same rule; in the line about them `lost` is a measurement.
+Rows *not flushed* by then may be lost by the same rule: in their lines `lost` is a measurement.
 
 """
 COLUMNS = ("kind", "tried", "rows", "lost", "damaged")
