@@ -174,6 +174,19 @@ def parse(raw: Any, *, source: str) -> Config:
     return config
 
 
+def positive_seconds(text: str) -> float:
+    """How long a bounded run takes, as an argument says it.
+
+    Raises:
+        ValueError: *text* is not a finite number above zero.
+
+    """
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError(f"expected a positive number, saw {text!r}")
+    return value
+
+
 def _refuse_unknown_keys(raw: Any, section: type[_Section], at: tuple[str, ...], source: str) -> None:
     if not isinstance(raw, dict):
         key = ".".join(at) or "the file"

@@ -22,18 +22,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from orderbooks_spider.archive.sample import SAMPLE_SECONDS, sample_config, write_sample_manifest
-from orderbooks_spider.config import load
+from orderbooks_spider.config import load, positive_seconds
 from orderbooks_spider.errors import EXIT_OK, OrderbooksError
 from orderbooks_spider.spiders.crawl import run_spider
 from orderbooks_spider.spiders.polymarket_books import PolymarketBooksSpider
-
-
-def positive(text: str) -> float:
-    """A number above zero, for argparse."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError(text)
-    return value
 
 
 def main() -> int:
@@ -42,7 +34,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="the YAML config file")
-    parser.add_argument("--seconds", type=positive, metavar="N", help="stop by itself after N seconds")
+    parser.add_argument(
+        "--seconds", type=positive_seconds, metavar="N", help="stop by itself after N seconds"
+    )
     parser.add_argument(
         "--check-config", action="store_true", help="read the config, say what it means, and end"
     )

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from orderbooks_spider.archive import verify_text
 from orderbooks_spider.archive.summary import Summary, newest_run, summarise
 from orderbooks_spider.archive.verify import verify
-from orderbooks_spider.config import load
+from orderbooks_spider.config import load, positive_seconds
 from orderbooks_spider.errors import EXIT_OK, OrderbooksError
 from orderbooks_spider.spiders.crawl import run_spider
 from orderbooks_spider.spiders.polymarket_books import PolymarketBooksSpider
@@ -30,20 +30,14 @@ PROJECT = Path(__file__).resolve().parents[1]
 CONFIG = PROJECT / "config" / "polymarket_collector.sandbox.yaml"
 
 
-def positive(text: str) -> float:
-    """A number above zero, for argparse."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError(text)
-    return value
-
-
 def main() -> int:
     """Run the three steps."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=positive, default=60, metavar="N", help="how long (default 60)")
+    parser.add_argument(
+        "--seconds", type=positive_seconds, default=60, metavar="N", help="how long (default 60)"
+    )
     seconds = parser.parse_args().seconds
     try:
         config = load(CONFIG)

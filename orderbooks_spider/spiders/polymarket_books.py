@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from orderbooks_spider.cadence import Grid
 from orderbooks_spider.clock import NS
+from orderbooks_spider.config import positive_seconds
 from orderbooks_spider.errors import ConfigError, OrderbooksError
 from orderbooks_spider.items import PollItem
 from orderbooks_spider.polymarket.discovery import URGENT_SECONDS, Discovery, Pass
@@ -67,7 +68,7 @@ class PolymarketBooksSpider(ArchiveSpider):
 
         """
         spider = super().from_crawler(crawler, *args, **kwargs)
-        spider.seconds = _positive(seconds)
+        spider.seconds = _checked(seconds)
         spider.seeds = read_market_file(markets) if markets else None
         run = spider.run
         polling = run.config.polling
@@ -153,7 +154,7 @@ class PolymarketBooksSpider(ArchiveSpider):
                 await self.event("discovery_failed", error=f"{type(error).__name__}: {error}")
             if not self.fetcher.closed:
                 await self.run.clock.sleep(pause)
-            while self.run.storage_pause is not None:
+            while self.run.storage_pause is not None and not self.fetcher.closed:
                 await self.run.clock.sleep(STORAGE_NAP_SECONDS)
 
     async def _take(self, found: Pass) -> None:
@@ -199,13 +200,8 @@ class PolymarketBooksSpider(ArchiveSpider):
         await self.event("universe_found" if state else "universe_empty", **detail)
 
 
-def _positive(seconds: str | None) -> float | None:
-    if seconds is None:
-        return None
+def _checked(seconds: str | None) -> float | None:
     try:
-        value = float(seconds)
-    except ValueError:
-        value = 0
-    if not 0 < value < float("inf"):
-        raise ConfigError(f"seconds: expected a positive number, saw {seconds!r}")
-    return value
+        return None if seconds is None else positive_seconds(seconds)
+    except ValueError as error:
+        raise ConfigError(f"seconds: expected a positive number, saw {seconds!r}") from error
