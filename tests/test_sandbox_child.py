@@ -137,5 +137,32 @@ def test_help_shows_examples() -> None:
     done = run("--help")
     assert done.returncode == 0
     assert "Examples:" in done.stdout
-    for option in ("--port-file", "--seed", "--faults", "--replay", "--served-log", "--with-parent"):
+    for option in (
+        "--port-file",
+        "--seed",
+        "--faults",
+        "--replay",
+        "--served-log",
+        "--listed-ahead-hours",
+        "--tls-cert",
+        "--tls-key",
+        "--with-parent",
+    ):
         assert option in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (["0"], "at most 1000, saw 0"),
+        (["nan"], "saw nan"),
+        (["inf"], "saw inf"),
+        (["72", "--replay", "books.jsonl"], "a replay has only"),
+    ],
+)
+def test_a_crowd_that_cannot_be_is_an_error_of_the_command_line(args: list[str], why: str) -> None:
+    """Hours out of bounds, or beside a replay, are refused before anything starts."""
+    done = run("--listed-ahead-hours", *args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--listed-ahead-hours" in done.stderr
+    assert why in done.stderr

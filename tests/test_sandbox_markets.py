@@ -9,10 +9,10 @@ from multidict import MultiDict
 
 from orderbooks_spider.clock import NS, parse_utc
 from orderbooks_spider.sandbox.books import MovingBooks
-from orderbooks_spider.sandbox.markets import ClockMarkets, Market, make_market
+from orderbooks_spider.sandbox.markets import ClockMarkets, Market, PerMarket, make_market
 from orderbooks_spider.sandbox.noise import Spot
 from orderbooks_spider.sandbox.routes import Routes
-from orderbooks_spider.sandbox.windows import SERIES, window_at
+from orderbooks_spider.sandbox.windows import SERIES, listed_ahead, window_at
 
 SERIES_5M = SERIES[0]
 START_S = 1_795_392_000
@@ -44,9 +44,10 @@ def book_status(sandbox: Routes, now_ns: int, index: int = 0) -> int:
     return ask(sandbox, now_ns, "/book", token_id=MARKET.token_ids[index])[0]
 
 
-def many() -> list[Market]:
+def many(first: int = 0) -> list[Market]:
     """Five hundred 5-minute markets."""
-    return [make_market(3, SERIES_5M, window_at("5m", START_S + 300 * number)) for number in range(500)]
+    numbers = range(first, first + 500)
+    return [make_market(3, SERIES_5M, window_at("5m", START_S + 300 * number)) for number in numbers]
 
 
 def test_a_market_does_not_exist_before_it_is_listed() -> None:
@@ -188,6 +189,40 @@ def test_as_many_markets_are_open_as_at_the_venue() -> None:
     assert counts["1h"] >= 24
     assert counts["4h"] >= 6
     assert counts["1d"] >= 1
+
+
+def test_a_crowd_has_the_same_markets_listed_earlier() -> None:
+    """Listed 72 hours ahead, three times as many 5-minute markets are open, and only their listing moved."""
+    crowd, usual = ClockMarkets(3, series=listed_ahead(72)), ClockMarkets(3)
+    now = MARKET.start_ns
+    ahead = [m for m in crowd.listed(now) if m.series.kind == "5m" and m.start_ns > now]
+    assert 860 <= len(ahead) <= 864
+    assert usual.by_slug(ahead[-1].slug, now) is None
+    others = [[m for m in source.listed(now) if m.series.kind != "5m"] for source in (crowd, usual)]
+    assert others[0] == others[1]
+    later = now + 60 * HOUR
+    for market in ahead[::100]:
+        known = usual.by_slug(market.slug, later)
+        assert known is not None
+        assert (known.token_ids, known.condition_id, known.key) == (
+            market.token_ids,
+            market.condition_id,
+            market.key,
+        )
+        assert known.life.closed_ns == market.life.closed_ns
+        assert known.life.created_ns - market.life.created_ns == 72 * HOUR - SERIES_5M.lead_seconds * NS
+
+
+def test_what_is_kept_of_open_markets_is_never_pushed_out() -> None:
+    """However many markets are open, each keeps its value; those of resolved ones go in time."""
+    kept: PerMarket[int] = PerMarket(sweep_from=10)
+    markets = many()
+    for number, market in enumerate(markets):
+        kept.put(market, number, START_S * NS)
+    assert [kept.get(market) for market in markets] == list(range(500))
+    for market in many(first=500):
+        kept.put(market, 0, markets[-1].life.resolved_ns)
+    assert all(kept.get(market) is None for market in markets)
 
 
 def test_memory_stays_bounded_over_months() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from orderbooks_spider.errors import ConfigError
 from orderbooks_spider.sandbox.faults import Asked, RuleBook
-from orderbooks_spider.sandbox.plan import Delay, Plan, Status, parse_plan
+from orderbooks_spider.sandbox.plan import Delay, Plan, RetryAfter, Status, parse_plan
 
 
 def rules(text: str) -> RuleBook:
@@ -111,3 +111,24 @@ def test_a_throttle_delays_before_it_refuses() -> None:
     assert all(isinstance(fault, Status) and fault.status == 429 for row in seen[4:] for fault, _ in row)
     assert len(seen[5]) == 1
     assert list(book.select(asked(60.0))) == []
+
+
+def test_a_venue_that_slows_down_then_refuses_then_recovers() -> None:
+    """Delays add, so a plan can raise the latency in steps at constant load, refuse for a while, and end."""
+    book = rules(
+        """
+        - {match: {path: /book*}, from_seconds: 20, until_seconds: 50, fault: {kind: delay, seconds: 0.1}}
+        - {match: {path: /book*}, from_seconds: 30, until_seconds: 50, fault: {kind: delay, seconds: 0.2}}
+        - {match: {path: /book*}, from_seconds: 40, until_seconds: 50, fault: {kind: delay, seconds: 0.5}}
+        - match: {path: /book*}
+          from_seconds: 50
+          until_seconds: 60
+          fault: {kind: status, status: 429, retry_after: {seconds: 5}}
+        """
+    )
+    seen = {second: list(book.select(asked(second))) for second in range(10, 71, 10)}
+    waits = {second: round(sum(wait for _, wait in rows), 1) for second, rows in seen.items()}
+    assert waits == {10: 0, 20: 0.1, 30: 0.3, 40: 0.8, 50: 0, 60: 0, 70: 0}
+    (refusal,) = (rule.fault for rule, _ in seen[50])
+    assert refusal == Status(429, retry_after=RetryAfter(seconds=5))
+    assert seen[60] == []

@@ -126,6 +126,22 @@ def test_a_walk_by_after_cursor_sees_each_event_once(url: str) -> None:
     assert len(seen) == len(set(seen)) > 400
 
 
+def test_a_crowd_is_listed_and_has_all_its_books() -> None:
+    """Listed 72 hours ahead, more than 2,000 tokens are found by the pages, and each of them has a book."""
+    with SandboxChild.start(["--listed-ahead-hours", "72"]) as sandbox:
+        tokens: list[str] = []
+        query: dict[str, Any] = {"closed": "false", "limit": 500, "end_date_min": soon()}
+        page: dict[str, Any] = {"next_cursor": None}
+        while "next_cursor" in page:
+            page = fetch(sandbox.url, "/events/keyset", after_cursor=page["next_cursor"] or "", **query).json
+            listed = [event["markets"][0] for event in page["events"]]
+            tokens += [token for row in listed for token in json.loads(row.get("clobTokenIds", "[]"))]
+        batches = [asked(tokens[start : start + 500]) for start in range(0, len(tokens), 500)]
+        books = [book["asset_id"] for batch in batches for book in fetch(sandbox.url, "/books", batch).json]
+    assert len(tokens) > 2000
+    assert sorted(books) == sorted(tokens)
+
+
 def test_cursor_is_ignored_so_page_one_repeats(url: str) -> None:
     """A client that sends ``cursor`` instead of ``after_cursor`` gets the first page again."""
     query: dict[str, Any] = {"closed": "true", "limit": 3}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orderbooks_spider.sandbox.ladder import Ladder
+from orderbooks_spider.sandbox.markets import PerMarket
 from orderbooks_spider.sandbox.quotes import Quote, Quotes
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ BOOK_KEYS = (
 )
 """The keys of a book in the order of the wire, which is also the order that is hashed."""
 
-_KEEP_MARKETS = 500  # moving books kept in memory; any other is computed again from nothing
+_SWEEP_FROM = 1000  # moving books in memory, 45 KB each; a forgotten one is computed again from nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +86,14 @@ class MovingBooks:
 
     def __init__(self, spot: Spot) -> None:
         self._spot = spot
-        self._moving: dict[str, _MovingBook] = {}
+        self._moving: PerMarket[_MovingBook] = PerMarket(_SWEEP_FROM)
 
     def text(self, market: Market, token_index: int, now_ns: int) -> bytes | None:
         """Give the book's JSON text at *now_ns*; whether the market is open is asked elsewhere."""
-        moving = self._moving.get(market.slug)
+        moving = self._moving.get(market)
         if moving is None:
-            while len(self._moving) >= _KEEP_MARKETS:
-                self._moving.pop(next(iter(self._moving)))
-            moving = self._moving[market.slug] = _MovingBook(market, Quotes(market, self._spot))
+            moving = _MovingBook(market, Quotes(market, self._spot))
+            self._moving.put(market, moving, now_ns)
         return moving.texts(now_ns)[token_index]
 
     def quote(self, market: Market, now_ns: int) -> Quote | None:

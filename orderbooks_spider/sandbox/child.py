@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-_READY = re.compile(rb"sandbox exchange at (http://\S+)\n")
+_READY = re.compile(rb"sandbox exchange at (https?://\S+)\n")
 START_SECONDS = 30.0
 """How long the child may take to print its URL; on a slow host the imports are most of it."""
 STOP_SECONDS = 5.0

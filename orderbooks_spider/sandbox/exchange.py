@@ -31,6 +31,7 @@ from orderbooks_spider.sandbox.plan import (
 )
 from orderbooks_spider.sandbox.replay import Replay
 from orderbooks_spider.sandbox.routes import Routes
+from orderbooks_spider.sandbox.windows import SERIES, listed_ahead
 from orderbooks_spider.sandbox.wire import deliver_faulty, response_of, sent_part
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Setup:
     plan: Plan = Plan()  # noqa: RUF009 - frozen, so it can be shared
     replay: tuple[Path, ...] = ()
     served_log: Path | None = None
+    listed_ahead_hours: float | None = None
+    """How early 5-minute markets are listed: a crowd of markets, whose books are ready from the start."""
 
 
 class CountingServer(web.Server):
@@ -92,10 +95,10 @@ class Exchange:
 
     def __init__(self, setup: Setup, clock: Clock | None = None) -> None:
         self.clock = clock or SystemClock()
-        self.started_ns = self.clock.monotonic_ns()
         self.ledger = Ledger(setup.served_log)
         self.routes = _routes(setup, self.clock.wall_ns())
         self.server: CountingServer | None = None
+        self._crowded = setup.listed_ahead_hours is not None
         self.use(setup.plan)
 
     def use(self, plan: Plan) -> None:
@@ -107,7 +110,8 @@ class Exchange:
 
     def make_server(self) -> CountingServer:
         """Make the aiohttp server; needs a running loop."""
-        self.routes.warm(self.clock.wall_ns())
+        self.routes.warm(self.clock.wall_ns(), books=self._crowded)
+        self.started_ns = self.clock.monotonic_ns()
         self.server = CountingServer(self)
         return self.server
 
@@ -234,7 +238,9 @@ def _routes(setup: Setup, now_ns: int) -> Routes:
     if setup.replay:
         replay = Replay(setup.replay, now_ns)
         return Routes(setup.seed, replay, replay)
-    return Routes(setup.seed, ClockMarkets(setup.seed), MovingBooks(Spot(setup.seed)))
+    series = listed_ahead(setup.listed_ahead_hours) if setup.listed_ahead_hours else SERIES
+    markets = ClockMarkets(setup.seed, series=series)
+    return Routes(setup.seed, markets, MovingBooks(Spot(setup.seed)))
 
 
 def _counted(path: str) -> str:

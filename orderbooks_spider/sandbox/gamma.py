@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from orderbooks_spider.clock import NS, iso_utc
-from orderbooks_spider.sandbox.markets import hydrated_ns
+from orderbooks_spider.sandbox.markets import PerMarket, hydrated_ns
 from orderbooks_spider.sandbox.noise import mix, unit
 from orderbooks_spider.sandbox.windows import SERIES, Series, iso_seconds
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _NEAR_NS = 900 * NS
 _IMAGE = "https://polymarket-upload.s3.us-east-2.amazonaws.com/BTC+fullsize.png"
 _LISTED_AFTER_NS = 60 * NS  # startDate: about a minute after the row was created
-_KEEP_TEXTS = 4000
+_SWEEP_FROM = 4000  # texts in memory, 5.5 KB each
 
 
 class GammaRows:
@@ -34,7 +34,7 @@ class GammaRows:
 
     def __init__(self, books: BookSource) -> None:
         self._books = books
-        self._texts: dict[str, tuple[tuple[object, ...], bytes]] = {}
+        self._texts: PerMarket[tuple[tuple[object, ...], bytes]] = PerMarket(_SWEEP_FROM)
 
     def event_text(self, market: Market, now_ns: int, gap_ns: int | None) -> bytes:
         """Encode the event of *market* with its market inside; kept until something changes."""
@@ -42,12 +42,11 @@ class GammaRows:
         hydrated = now_ns >= hydrated_ns(market, gap_ns)
         resolved = now_ns >= market.life.resolved_ns
         state = (priced_ns, hydrated, resolved, now_ns >= market.start_ns)
-        known = self._texts.get(market.slug)
+        known = self._texts.get(market)
         if known is None or known[0] != state:
-            if len(self._texts) >= _KEEP_TEXTS:
-                self._texts.clear()
             text = json.dumps(self.event(market, now_ns, gap_ns), separators=(",", ":")).encode()
-            known = self._texts[market.slug] = (state, text)
+            known = state, text
+            self._texts.put(market, known, now_ns)
         return known[1]
 
     def event(self, market: Market, now_ns: int, gap_ns: int | None) -> dict[str, Any]:

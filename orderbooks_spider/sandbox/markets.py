@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import bisect
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from orderbooks_spider.clock import NS
 from orderbooks_spider.sandbox.noise import digest, key64, unit
 from orderbooks_spider.sandbox.windows import SERIES, Series, Window, slug_of, title_of, window_at
+
+Value = TypeVar("Value")
 
 HISTORY_NS = 3 * 86_400 * NS
 """How long a market stays listed after its window, so that a late pass can still ask for it."""
@@ -157,18 +159,49 @@ class MarketIndex:
         return [row[2] for row in self._ordered[:until]]
 
 
+class PerMarket(Generic[Value]):
+    """A value for each market that was asked for; those of resolved markets go when many have gathered.
+
+    However many markets are open, none is pushed out by another one; and months do not fill the memory.
+    """
+
+    def __init__(self, sweep_from: int) -> None:
+        self._sweep_from = self._sweep_at = sweep_from
+        self._values: dict[str, tuple[Market, Value]] = {}
+
+    def get(self, market: Market) -> Value | None:
+        """The value of *market*, if one is known."""
+        known = self._values.get(market.slug)
+        return known[1] if known else None
+
+    def put(self, market: Market, value: Value, now_ns: int) -> None:
+        """Keep *value*, and at times forget what is not asked for any more."""
+        if len(self._values) >= self._sweep_at:
+            open_now = {slug: row for slug, row in self._values.items() if now_ns < row[0].life.resolved_ns}
+            self._values = open_now
+            self._sweep_at = max(self._sweep_from, 2 * len(open_now))
+        self._values[market.slug] = market, value
+
+
 class ClockMarkets:
     """The five series, rolled forward by whatever time the caller names.
 
     Args:
         seed: what all identifiers and delays follow from.
         hydration_before_start_ns: keeps token ids and books away until so long before a window.
+        series: the series, five minutes among them listed further ahead where a crowd is wanted.
 
     """
 
-    def __init__(self, seed: int, hydration_before_start_ns: int | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        hydration_before_start_ns: int | None = None,
+        series: tuple[Series, ...] = SERIES,
+    ) -> None:
         self.hydration_before_start_ns = hydration_before_start_ns
         self._seed = seed
+        self._series = series
         self._index = MarketIndex()
         self._next: dict[str, Market] = {}
         self._pruned_ns = 0
@@ -194,7 +227,7 @@ class ClockMarkets:
         return existing(self._index.slugs.get(slug), now_ns)
 
     def _roll(self, now_ns: int) -> None:
-        for series in SERIES:
+        for series in self._series:
             following = self._next.get(series.id)
             if following is None:
                 following = self._market(series, (now_ns - HISTORY_NS) // NS)

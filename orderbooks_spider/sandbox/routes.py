@@ -79,11 +79,17 @@ class Routes:
             case _:
                 return _unknown_route()
 
-    def warm(self, now_ns: int) -> None:
-        """Encode all open events once, so that the first listing is no slower than the others."""
+    def warm(self, now_ns: int, *, books: bool = False) -> None:
+        """Encode all open events once, so that the first listing is no slower than the others.
+
+        With *books* their books, too: a new one takes five times as long as one that has moved, so
+        thousands asked for within a second would all come late.
+        """
         for market in self.markets.listed(now_ns):
             if now_ns < market.life.resolved_ns:
                 self._rows.event_text(market, now_ns, self.markets.hydration_before_start_ns)
+                if books:
+                    self._text(market.token_ids[0], now_ns)
 
     def token_index(self, token_id: str, now_ns: int) -> int | None:
         """0 for an Up token, 1 for a Down token, None for any other text."""

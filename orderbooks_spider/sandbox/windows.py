@@ -6,7 +6,7 @@ are an hour shorter or longer where daylight saving changes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -94,6 +94,17 @@ SERIES = (
         resolution_source=_BINANCE,
     ),
 )
+
+
+def listed_ahead(hours: float) -> tuple[Series, ...]:
+    """Give the series with 5-minute markets listed so many hours ahead: 24 more tokens with each hour.
+
+    Nothing else about a market changes. At the venue it is about 24 hours.
+    """
+    return tuple(
+        replace(series, lead_seconds=round(hours * 3600)) if series.kind == "5m" else series
+        for series in SERIES
+    )
 
 
 def window_at(kind: str, t_s: int) -> Window:

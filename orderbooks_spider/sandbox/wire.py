@@ -29,6 +29,7 @@ SERVER = "sandbox"
 
 _DRIP_PAUSE_SECONDS = 0.05
 _COMPRESS_FROM = 200
+_LEVEL = 1  # the venue's is not known; this one costs a quarter of the usual 6 for four fifths of its ratio
 
 
 def response_of(answer: Answer, *, compress: bool) -> web.Response:
@@ -36,7 +37,7 @@ def response_of(answer: Answer, *, compress: bool) -> web.Response:
     headers = {"Server": SERVER, "Content-Type": answer.content_type, **answer.headers}
     body = answer.body
     if compress and len(body) >= _COMPRESS_FROM and "Content-Encoding" not in headers:
-        body = gzip.compress(body, 6, mtime=0)
+        body = gzip.compress(body, _LEVEL, mtime=0)
         headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
     return web.Response(status=answer.status, body=body, headers=headers)
 
