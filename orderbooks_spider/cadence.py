@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,35 +53,3 @@ class Grid:
     def tick_due_ns(self, tick: int) -> int:
         """When a tick is due; grows with the tick."""
         return self.due_ns(*self.split(tick))
-
-
-class Budget:
-    """Our own rate limit: at most *limit* sends in any span of *window_ns*.
-
-    A sliding log of the send times is exact where a token bucket would let a burst pass on top of the
-    steady rate; the venue's own limits are per ten sliding seconds.
-    """
-
-    def __init__(self, limit: int, window_ns: int) -> None:
-        self.limit = max(1, limit)
-        self._window_ns = window_ns
-        self._sent: list[int] = [-window_ns - 1] * self.limit
-        self._next = 0
-
-    def take(self, now_ns: int) -> bool:
-        """Whether one more may be sent at *now_ns* (monotonic); counts it if so."""
-        if now_ns - self._sent[self._next] < self._window_ns:
-            return False
-        self._sent[self._next] = now_ns
-        self._next = (self._next + 1) % self.limit
-        return True
-
-
-def fair_order(count: int, slot: int) -> Iterator[int]:
-    """Positions ``0 .. count-1`` from a start that moves by one each slot.
-
-    Where the budget ends inside a bucket, those left out are others each time.
-    """
-    start = slot % count if count else 0
-    yield from range(start, count)
-    yield from range(start)

@@ -8,10 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Protocol
 
 NS = 1_000_000_000
 """Nanoseconds in a second."""
+
+TIMER_SECONDS = 0.0015
+"""How late a timer of the event loop may be on an idle machine."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -26,7 +30,10 @@ class Clock(Protocol):
         """Nanoseconds since an arbitrary moment; never steps."""
 
     async def sleep(self, seconds: float) -> None:
-        """Let *seconds* of this clock pass."""
+        """Let *seconds* of this clock pass, and perhaps a millisecond or two more."""
+
+    async def sleep_exactly(self, seconds: float) -> None:
+        """Let *seconds* of this clock pass, for the price of some processor time."""
 
 
 class SystemClock:
@@ -44,11 +51,28 @@ class SystemClock:
         """Sleep on the running event loop."""
         await asyncio.sleep(seconds)
 
+    async def sleep_exactly(self, seconds: float) -> None:
+        """Sleep, and at the end ask the clock again and again while the loop serves everybody else.
+
+        Timers of the event loop count in whole milliseconds, rounded up (``epoll_wait(2)``).
+        """
+        end_ns = self.monotonic_ns() + round(seconds * NS)
+        if seconds > TIMER_SECONDS:
+            await asyncio.sleep(seconds - TIMER_SECONDS)
+        while self.monotonic_ns() < end_ns:  # noqa: ASYNC110 - nobody but the clock knows the moment
+            await asyncio.sleep(0)
+
 
 def iso_utc(ns: int) -> str:
     """``1776328503018000000`` -> ``2026-04-16T08:35:03.018000Z`` (microseconds, always six digits)."""
-    moment = _EPOCH + timedelta(microseconds=ns // 1000)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond:06d}Z"
+    seconds, rest = divmod(ns, NS)
+    return f"{_iso_second(seconds)}.{rest // 1000:06d}Z"
+
+
+@lru_cache(maxsize=64)
+def _iso_second(seconds: int) -> str:
+    """Text of a whole second, of which many rows share the few latest."""
+    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def compact_utc(ns: int) -> str:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 SETTING = "ORDERBOOKS_RUN"
 """The Scrapy setting under which the run is found."""
 
+job_begins = object()
+"""Scrapy signal: rows may be written from now on, events by ``write_event``; nothing has been sent yet."""
+job_ends = object()
+"""Scrapy signal: nothing more is sent; the handlers' rows are the run's last."""
+
 
 @dataclass(slots=True)
 class Run:

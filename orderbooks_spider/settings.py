@@ -39,13 +39,14 @@ DOWNLOAD_HANDLERS = {
     "https": "orderbooks_spider.extensions.download.StampingDownloadHandler",
 }
 
-# Only what a poll needs: each middleware costs every poll.
-DOWNLOADER_MIDDLEWARES_BASE: dict[str, int] = {
-    "scrapy.downloadermiddlewares.httpcompression.HttpCompressionMiddleware": 590,
-}
+# Each middleware costs every poll, and the download handler does all that a poll needs.
+DOWNLOADER_MIDDLEWARES_BASE: dict[str, int] = {}
 SPIDER_MIDDLEWARES_BASE: dict[str, int] = {}
 EXTENSIONS_BASE: dict[str, Any] = {}
-EXTENSIONS = {"orderbooks_spider.extensions.health.MinuteLog": 100}
+EXTENSIONS = {
+    "orderbooks_spider.extensions.health.MinuteLog": 100,
+    "orderbooks_spider.extensions.clock_watch.ClockWatch": 200,
+}
 ITEM_PIPELINES = {
     "orderbooks_spider.pipelines.stamp.StampPipeline": 100,
     "orderbooks_spider.pipelines.feed.FeedPipeline": 200,

@@ -29,7 +29,7 @@ class Window:
     """(outcome, token id) pairs."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Token:
     """One outcome of a planned market, with what the driver remembers of it."""
 
@@ -67,13 +67,18 @@ class Universe:
         return len(self._plans)
 
     @property
+    def tokens(self) -> int:
+        """How many tokens are planned, now or later."""
+        return sum(len(plan.tokens) for plan in self._plans.values())
+
+    @property
     def plans(self) -> Iterable[Plan]:
         """All plans that have not ended."""
         return self._plans.values()
 
     def add(self, market: Window, now_ns: int) -> Plan | None:
         """Plan *market* from *now_ns* on; ``None`` if it is planned, over, or another shard's."""
-        if market.condition_id in self._plans or not self._is_ours(market.condition_id):
+        if market.condition_id in self._plans or not owns(self._shard, market.condition_id):
             return None
         lead_ns = self._polling.lead_ns(market.label)
         bucket = self._grid.bucket(market.condition_id)
@@ -106,12 +111,15 @@ class Universe:
             del self._plans[plan.condition_id]
             self._by_bucket[plan.bucket].remove(plan)
 
-    def _is_ours(self, condition_id: str) -> bool:
-        """Rendezvous hash: the shard with the highest score takes the market, whoever else runs."""
-        if self._shard.count == 1:
-            return True
-        scores = [
-            hashlib.sha256(f"{index}:{condition_id}".encode("ascii")).digest()
-            for index in range(self._shard.count)
-        ]
-        return scores.index(max(scores)) == self._shard.index
+
+def owns(shard: Shard, condition_id: str) -> bool:
+    """Whether a collector of *shard* polls the market.
+
+    Rendezvous hash: the shard with the highest score takes it, whoever else runs.
+    """
+    if shard.count == 1:
+        return True
+    scores = [
+        hashlib.sha256(f"{index}:{condition_id}".encode("ascii")).digest() for index in range(shard.count)
+    ]
+    return scores.index(max(scores)) == shard.index

@@ -53,6 +53,10 @@ class ManualClock:
         self.now_ns += round(seconds * NS)
         await asyncio.sleep(0)
 
+    async def sleep_exactly(self, seconds: float) -> None:
+        """Pass at once."""
+        await self.sleep(seconds)
+
 
 def book_body(token_id: str, moment: int) -> str:
     """The text of an answer: one moving book seen from either token, with the venue's own hash."""

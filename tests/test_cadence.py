@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderbooks_spider.cadence import Budget, Grid, fair_order
+from orderbooks_spider.cadence import Grid
 from orderbooks_spider.clock import NS
 
 GRIDS = st.builds(
@@ -89,42 +89,3 @@ def test_ticks_list_every_slot_once_in_due_order(grid: Grid, from_ns: int, count
         (slot, bucket) for bucket in range(grid.buckets) for slot in grid.slots(from_ns, until_ns, bucket)
     }
     assert [grid.split(tick) for tick in ticks] == sorted(planned, key=lambda at: grid.due_ns(*at))
-
-
-ARRIVALS = st.lists(st.integers(0, 40), max_size=200).map(
-    lambda gaps: [sum(gaps[: place + 1]) for place in range(len(gaps))]
-)
-
-
-@given(limit=st.integers(1, 12), window=st.integers(1, 300), arrivals=ARRIVALS)
-def test_budget_is_exact(limit: int, window: int, arrivals: list[int]) -> None:
-    """No window holds more sends than the limit, and none is refused while its window has room."""
-    budget = Budget(limit, window)
-    sent: list[int] = []
-    for now in arrivals:
-        recent = sum(now - window < moment for moment in sent)
-        assert budget.take(now) == (recent < limit)
-        sent += [now] if recent < limit else []
-    fullest = max((sum(start <= moment < start + window for moment in sent) for start in sent), default=0)
-    assert fullest <= limit
-
-
-@pytest.mark.parametrize("limit", [0, -3, 1])
-def test_budget_lets_one_pass_at_least(limit: int) -> None:
-    """However small the limit, one send a window is allowed: a collector that never polls is of no use."""
-    budget = Budget(limit, 10)
-    assert [budget.take(now) for now in (0, 9, 10, 11)] == [True, False, True, False]
-
-
-@given(count=st.integers(0, 40), slot=st.integers(0, 10**10))
-def test_fair_order_is_a_permutation(count: int, slot: int) -> None:
-    """Every position comes once in each slot."""
-    assert sorted(fair_order(count, slot)) == list(range(count))
-
-
-@given(count=st.integers(1, 40), slot=st.integers(0, 10**10))
-def test_fair_order_takes_turns(count: int, slot: int) -> None:
-    """Over as many slots as there are positions, each position comes at each rank once."""
-    orders = [list(fair_order(count, slot + step)) for step in range(count)]
-    for rank in range(count):
-        assert sorted(order[rank] for order in orders) == list(range(count))

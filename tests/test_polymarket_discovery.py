@@ -1,113 +1,20 @@
 from __future__ import annotations
 
-import asyncio
 import json
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orderbooks_spider.clock import NS, iso_utc, parse_utc
-from orderbooks_spider.config import parse
-from orderbooks_spider.polymarket.answers import Answer
-from orderbooks_spider.polymarket.discovery import FOLLOW_NS, PAGES_AT_MOST, Discovery, Pass
+from orderbooks_spider.clock import NS, iso_utc
+from orderbooks_spider.polymarket.gamma import PAGES_AT_MOST
+from orderbooks_spider.polymarket.look_back import FOLLOW_NS
 from tests.fake_clock import FakeClock
+from tests.small_gamma import SERIES_ID, START, Gamma, discover, run, seen, slug_at
 
 if TYPE_CHECKING:
-    from orderbooks_spider.polymarket.endpoints import Ask
-
-START = 1_776_323_400
-"""Start of a five-minute window; the clock of each test begins here."""
-SERIES_ID = "777"
-
-
-def slug_at(minutes: int) -> str:
-    """The slug of the window that starts *minutes* after START."""
-    return f"btc-updown-5m-{START + 60 * minutes}"
-
-
-@dataclass
-class Gamma:
-    """A small Gamma in memory: its events, listed in pages, and the ways in which it misbehaves."""
-
-    clock: FakeClock
-    page_size: int = 500
-    events: dict[str, dict[str, Any]] = field(default_factory=dict)
-    unlisted: set[str] = field(default_factory=set)
-    refuses_dates: bool = False
-    repeats_cursor: bool = False
-    broken: dict[str, tuple[int | None, bytes]] = field(default_factory=dict)
-    """Status (``None``: no answer at all) and body by the start of a path."""
-    asked: list[Ask] = field(default_factory=list)
-
-    def open_market(self, minutes: int, **changes: Any) -> dict[str, Any]:
-        """List the window that starts *minutes* after START; returns the market, to be changed later."""
-        start, slug = START + 60 * minutes, slug_at(minutes)
-        market = {
-            "id": str(start),
-            "slug": slug,
-            "question": "Bitcoin Up or Down",
-            "conditionId": f"0x{start:064x}",
-            "eventStartTime": iso_utc(start * NS),
-            "endDate": iso_utc((start + 300) * NS),
-            "outcomes": '["Up", "Down"]',
-            "outcomePrices": '["0.505", "0.495"]',
-            "clobTokenIds": json.dumps([f"{start}001", f"{start}002"]),
-            "closed": False,
-        } | changes
-        times = {"startTime": market["eventStartTime"], "endDate": market["endDate"]}
-        self.events[slug] = {"slug": slug, "closed": market["closed"], "markets": [market], **times}
-        return market
-
-    def resolve(self, minutes: int) -> None:
-        """Close a market with Up as the winner."""
-        self.events[slug_at(minutes)]["closed"] = True
-        self.events[slug_at(minutes)]["markets"][0].update(closed=True, outcomePrices='["1", "0"]')
-
-    async def fetch(self, ask: Ask) -> Answer:
-        """Answer as the venue would."""
-        self.asked.append(ask)
-        path = ask.url.removeprefix("https://gamma-api.polymarket.com")
-        for start, (status, body) in self.broken.items():
-            if path.startswith(start):
-                failure = ("connection", "refused") if status is None else None
-                return Answer(ask=ask, request_id="r", status=status, body=body, failure=failure)
-        status, content = self._content(path, ask.params)
-        return Answer(ask=ask, request_id="r", status=status, body=json.dumps(content).encode())
-
-    def _content(self, path: str, params: dict[str, str]) -> tuple[int, Any]:
-        if path == "/series":
-            return 200, [{"slug": "other", "id": "1"}, {"slug": params["slug"], "id": SERIES_ID}]
-        if path == "/events/keyset":
-            return self._page(params)
-        slug = path.removeprefix("/events/slug/")
-        return (200, self.events[slug]) if slug in self.events else (404, {"error": "event not found"})
-
-    def _page(self, params: dict[str, str]) -> tuple[int, Any]:
-        if self.refuses_dates and {"end_date_min", "start_time_max"} & set(params):
-            return 422, {"type": "validation error", "error": "invalid date"}
-        earliest = parse_utc(params.get("end_date_min", "1970-01-01T00:00:00Z"))
-        latest = parse_utc(params.get("start_time_max", "2100-01-01T00:00:00Z"))
-        listed = [
-            event
-            for slug, event in sorted(self.events.items())
-            if slug not in self.unlisted
-            and event["closed"] == (params["closed"] == "true")
-            and parse_utc(event["endDate"]) >= earliest
-            and parse_utc(event["startTime"]) <= latest
-        ]
-        first = int(params.get("after_cursor", "0"))
-        last = first + self.page_size
-        page = {"events": listed[first:last]}
-        if self.repeats_cursor or last < len(listed):
-            return 200, page | {"next_cursor": "0" if self.repeats_cursor else str(last)}
-        return 200, page
-
-    def asks(self, path: str, **params: str) -> list[Ask]:
-        """What was asked at a path, with these parameters."""
-        return [ask for ask in self.asked if path in ask.url and params.items() <= ask.params.items()]
+    from orderbooks_spider.polymarket.discovery import Discovery
 
 
 @pytest.fixture
@@ -116,27 +23,11 @@ def gamma() -> Gamma:
     return Gamma(FakeClock(START * NS))
 
 
-def discover(gamma: Gamma, *windows: str, lead: float = 60) -> Discovery:
-    """The discovery of one run that follows five-minute windows, or those named."""
-    raw = {"discovery": {"windows": list(windows) or ["5m"]}, "polling": {"lead_seconds": lead}}
-    return Discovery(parse(raw, source="test"), gamma.clock, gamma.fetch)
-
-
-def run(discovery: Discovery) -> Pass:
-    """One pass."""
-    return asyncio.run(discovery.run_pass())
-
-
 def pass_once(gamma: Gamma) -> Discovery:
     """A discovery that has made its first pass."""
     discovery = discover(gamma)
     run(discovery)
     return discovery
-
-
-def seen(found: Pass) -> list[str]:
-    """The slugs that a pass sighted, in time order."""
-    return sorted(sighting.market.market_slug for sighting in found.sightings)
 
 
 def test_open_markets_of_the_horizon_are_sighted_once(gamma: Gamma) -> None:
@@ -339,26 +230,29 @@ def test_market_that_is_never_resolved_is_given_up_once(gamma: Gamma) -> None:
     assert (discovery.markets, [found.sightings for found in passes]) == ({}, [[], [], []])
 
 
-def test_restart_looks_back(gamma: Gamma) -> None:
-    """A new run sees the markets that closed in the last half hour, so that it can follow them."""
-    for minutes in (-60, -20, -10):
-        gamma.open_market(minutes, closed=True, outcomePrices="[]")
-    discovery = discover(gamma)
-    assert seen(run(discovery)) == [slug_at(-20), slug_at(-10)]
-    gamma.resolve(-10)
-    assert seen(run(discovery)) == [slug_at(-10)]
-    assert len(gamma.asks("/events/keyset", closed="true")) == 1
-
-
-@pytest.mark.parametrize("broken", [(None, b""), (503, b""), (200, b"<html>"), (422, b"{}")])
-def test_looking_back_is_tried_until_answered(gamma: Gamma, broken: tuple[int | None, bytes]) -> None:
-    """A run that starts during an outage looks back once the venue answers."""
-    gamma.open_market(-10, closed=True, outcomePrices="[]")
-    gamma.broken["/events"] = broken
-    discovery = discover(gamma)
-    assert run(discovery).sightings == []
+@pytest.mark.parametrize("broken", [(None, b""), (503, b"<html>"), (429, b"")])
+def test_market_is_not_given_up_unheard(gamma: Gamma, broken: tuple[int | None, bytes]) -> None:
+    """A market whose resolution fell into an outage is given up only on the venue's word."""
+    gamma.open_market(0)
+    discovery = pass_once(gamma)
+    gamma.broken["/"] = broken
+    gamma.clock.advance(301 + FOLLOW_NS // NS)
+    assert run(discovery).refusals == []
     gamma.broken.clear()
-    assert seen(run(discovery)) == [slug_at(-10)]
+    gamma.resolve(0)
+    found = run(discovery)
+    assert (seen(found), found.refusals) == ([slug_at(0)], [])
+
+
+def test_market_that_has_closed_does_not_blame_the_listing(gamma: Gamma) -> None:
+    """A closed market that a restart finds by its slug was rightly not among the open ones."""
+    gamma.open_market(-5)
+    gamma.resolve(-5)
+    gamma.clock.advance(10)
+    assert seen(run(discover(gamma))) == [slug_at(-5)]
+    gamma.asked.clear()
+    run(discover(gamma))
+    assert all("end_date_min" in ask.params for ask in gamma.asks("/events/keyset"))
 
 
 def test_other_windows_are_ignored(gamma: Gamma) -> None:

@@ -12,17 +12,20 @@ import pytest
 from orderbooks_spider.cadence import Grid
 from orderbooks_spider.clock import NS, parse_utc
 from orderbooks_spider.config import Config, Polling
-from orderbooks_spider.items import EventItem, PollItem
+from orderbooks_spider.gate import TurnedAwayError
+from orderbooks_spider.items import EventItem, PollItem, rows_of
 from orderbooks_spider.polymarket.answers import Answer
 from orderbooks_spider.run import Run
 from orderbooks_spider.spiders.driver import PollDriver
+from orderbooks_spider.spiders.fetch import LATE
 from orderbooks_spider.universe import Universe, Window
 from tests.fake_clock import FakeClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
-    from orderbooks_spider.items import MarketItem
+    from orderbooks_spider.gate import Gate
+    from orderbooks_spider.items import Row, Rows
     from orderbooks_spider.polymarket.endpoints import Ask
 
 BEGIN_NS = parse_utc("2026-11-23T12:00:00Z")
@@ -40,8 +43,12 @@ class Venue:
         self.polled: list[int] = []
         self.closed = False
 
-    async def fetch(self, ask: Ask) -> Answer:
+    async def fetch(self, ask: Ask, gate: Gate) -> Answer:
         """Answer one poll."""
+        try:
+            await gate.passed()
+        except TurnedAwayError:
+            return Answer(ask=ask, request_id="", failure=LATE)
         sent_ns = self.clock.wall_ns()
         self.polled.append(sent_ns)
         if self.delay_seconds:
@@ -59,43 +66,51 @@ class Venue:
 
 
 class Bench:
-    """A driver over one market, with its rows in a list."""
+    """A driver over some markets, with its rows in a list; the budget is of requests in ten seconds."""
 
-    def __init__(self, hours: float = 3) -> None:
+    def __init__(self, hours: float = 3, markets: int = 1, budget_requests: int = 750) -> None:
         self.clock = FakeClock(BEGIN_NS)
         self.venue = Venue(self.clock)
         self.rows: list[PollItem] = []
         self.events: list[EventItem] = []
         self.moves: list[tuple[int, Callable[[], None]]] = []
-        polling = Polling(interval_seconds=1, phase_buckets=4)
+        polling = Polling(interval_seconds=1, phase_buckets=4, budget_fraction=budget_requests / 1500)
         self.run = Run(Config(environment="sandbox", polling=polling), self.clock, BEGIN_NS)
         self.universe = Universe(Grid(polling.interval_ns, 4), polling, self.run.config.shard)
         self.driver = PollDriver(self.run, self.universe, self.venue, self.emit)  # type: ignore[arg-type]
-        self.window = Window(
-            market_slug="m",
-            condition_id="0x1",
-            label="1h",
-            start_ns=BEGIN_NS,
-            end_ns=BEGIN_NS + round(hours * 3600 * NS),
-            tokens=(("Up", "1"), ("Down", "2")),
-        )
+        self.windows = [
+            Window(
+                market_slug=f"m{market}",
+                condition_id=f"0x{market}",
+                label="1h",
+                start_ns=BEGIN_NS,
+                end_ns=BEGIN_NS + round(hours * 3600 * NS),
+                tokens=(("Up", f"{2 * market - 1}"), ("Down", f"{2 * market}")),
+            )
+            for market in range(1, markets + 1)
+        ]
 
-    async def emit(self, item: PollItem | EventItem | MarketItem) -> None:
-        """Keep a row; move the clock where a test asked for it after so many rows."""
-        if isinstance(item, PollItem):
-            self.rows.append(item)
-        elif isinstance(item, EventItem):
-            self.events.append(item)
+    async def emit(self, item: Row | Rows) -> None:
+        """Keep rows; move the clock where a test asked for it after so many."""
+        for row in rows_of(item):
+            if isinstance(row, PollItem):
+                self.rows.append(row)
+            elif isinstance(row, EventItem):
+                self.events.append(row)
         if self.moves and len(self.rows) >= self.moves[0][0]:
             self.moves.pop(0)[1]()
 
-    def poll(self, seconds: float) -> None:
-        """Run for *seconds* of wall time by the clock's own count."""
+    def poll(self, seconds: float, beside: Coroutine[None, None, None] | None = None) -> None:
+        """Run for *seconds* of wall time by the clock's own count, and *beside* along with it."""
 
         async def job() -> None:
+            task = asyncio.ensure_future(beside) if beside else None
             self.driver.begin()
-            self.universe.add(self.window, self.driver.next_due_ns)
+            for window in self.windows:
+                self.universe.add(window, self.driver.next_due_ns)
             await self.driver.run(BEGIN_NS + round(seconds * NS))
+            if task:
+                await task
 
         asyncio.run(job())
 
@@ -106,9 +121,18 @@ class Bench:
     def owed(self, until_ns: int) -> Counter[tuple[str, int]]:
         """(token, due) of every grid point from the begin up to *until_ns*."""
         grid = Grid(NS, 4)
-        bucket = grid.bucket("0x1")
-        dues = [grid.due_ns(slot, bucket) for slot in grid.slots(BEGIN_NS, until_ns, bucket)]
-        return Counter((token_id, due_ns) for due_ns in dues for token_id in ("1", "2"))
+        owed: Counter[tuple[str, int]] = Counter()
+        for window in self.windows:
+            bucket = grid.bucket(window.condition_id)
+            dues = [grid.due_ns(slot, bucket) for slot in grid.slots(BEGIN_NS, until_ns, bucket)]
+            owed.update((token_id, due_ns) for due_ns in dues for _, token_id in window.tokens)
+        return owed
+
+    def driver_due_ns(self, slots: int) -> int:
+        """When the first market is due, so many slots after the begin."""
+        grid = Grid(NS, 4)
+        bucket = grid.bucket(self.windows[0].condition_id)
+        return grid.due_ns(grid.first_slot(BEGIN_NS, bucket) + slots, bucket)
 
     def reasons(self) -> Counter[tuple[str, str | None]]:
         """How many rows ended how."""
@@ -223,3 +247,110 @@ def test_run_goes_on_after_the_slots_of_an_earlier_one() -> None:
     bench.run.visited_until_ns = BEGIN_NS + 30 * NS
     bench.poll(60)
     assert min(row.due_ns for row in bench.rows) > BEGIN_NS + 30 * NS
+
+
+def test_stall_at_the_gate_sends_nothing_stale() -> None:
+    """A loop that stalls while requests stand ready turns them away as ``late`` rows."""
+    bench = Bench()
+    due_ns = bench.driver_due_ns(slots=30)
+
+    async def stall() -> None:
+        await bench.clock.sleep((due_ns - BEGIN_NS - 5_000_000) / NS)  # within the driver's 15 ms ahead
+        bench.clock.advance(2)
+
+    bench.poll(60, stall())
+    assert bench.slots() == bench.owed(BEGIN_NS + 60 * NS)
+    late = [row for row in bench.rows if row.reason == "late"]
+    assert {row.due_ns for row in late} == {due_ns, due_ns + NS}
+    assert all(row.sent_ns is None for row in late)
+    assert max(sent_ns % NS for sent_ns in bench.venue.polled) - due_ns % NS < NS // 2
+
+
+def test_universe_over_budget_takes_turns() -> None:
+    """With a budget for a third of the requests each market is polled each third slot; it is said once."""
+    bench = Bench(markets=6, budget_requests=40)
+    bench.poll(300)
+    assert bench.slots().total() == 2 * 6 * 300
+    assert set(bench.reasons()) == {("ok", None), ("skipped", "budget")}
+    polled = Counter(row.token_id for row in bench.rows if row.result == "ok")
+    assert len(polled) == 12
+    assert max(polled.values()) - min(polled.values()) <= 2
+    assert 0.95 * 300 * 4 <= sum(polled.values()) <= 300 * 4 + 40
+    for market in range(6):  # both outcomes of a market are polled in the same slots, or neither
+        up, down = (
+            {row.slot for row in bench.rows if row.token_id == token and row.result == "ok"}
+            for token in (f"{2 * market + 1}", f"{2 * market + 2}")
+        )
+        assert up == down
+        assert max(after - before for before, after in pairwise(sorted(up))) <= 4
+    (event,) = bench.events
+    assert event.event == "budget_exceeded"
+    assert event.detail == {"requests_needed": 12, "requests_allowed": 4.0}
+
+
+def test_budget_holds_in_every_ten_seconds() -> None:
+    """However the turns fall, no ten seconds hold more requests than the budget."""
+    bench = Bench(markets=6, budget_requests=40)
+    bench.poll(120)
+    times = sorted(bench.venue.polled)
+    assert all(later - earlier >= 10 * NS for earlier, later in zip(times, times[40:], strict=False))
+
+
+def test_budget_may_be_used_to_the_last_request() -> None:
+    """A universe that needs just the budget is polled whole, also while the clock is slewed."""
+    bench = Bench(markets=6, budget_requests=120)
+    bench.moves = [(rows, lambda: bench.clock.step_wall(0.0004)) for rows in range(10, 1400, 10)]
+    bench.poll(120)
+    assert bench.reasons() == {("ok", None): 12 * 120}
+    assert bench.events == []
+
+
+def test_outage_is_followed_by_the_grid_and_no_burst() -> None:
+    """After a venue that hung for a minute each token is polled at its next slot, and nothing twice."""
+    bench = Bench(markets=4)
+    bench.venue.delay_seconds = 5
+
+    async def recover() -> None:
+        await bench.clock.sleep(60)
+        bench.venue.delay_seconds = 0
+
+    bench.poll(120, recover())
+    assert bench.slots() == bench.owed(BEGIN_NS + 120 * NS)
+    by_second = Counter(sent_ns // NS for sent_ns in bench.venue.polled)
+    assert max(by_second.values()) <= 8
+    after = [row for row in bench.rows if row.due_ns > BEGIN_NS + 66 * NS]
+    assert {row.result for row in after} == {"ok"}
+
+
+def test_refusals_end_at_once_when_the_venue_answers() -> None:
+    """The first slot after a pause is polled, by every token, at its own place on the grid."""
+    bench = Bench(markets=4)
+    bench.venue.status, bench.venue.headers = 429, {"retry-after": "20"}
+
+    async def recover() -> None:
+        await bench.clock.sleep(10)
+        bench.venue.status = 200
+
+    bench.poll(60, recover())
+    assert bench.slots() == bench.owed(BEGIN_NS + 60 * NS)
+    (event,) = bench.events
+    resumed_ns = event.at_ns + 20 * NS
+    assert {row.result for row in bench.rows if row.due_ns > resumed_ns + NS} == {"ok"}
+    by_second = Counter(sent_ns // NS for sent_ns in bench.venue.polled)
+    assert max(by_second.values()) <= 8
+
+
+def test_slower_answers_at_the_same_load_are_an_event() -> None:
+    """A venue that begins to delay is told as ``throttle_suspected``, with what was usual before."""
+    bench = Bench()
+    bench.venue.delay_seconds = 0.04
+
+    async def slow_down() -> None:
+        await bench.clock.sleep(60)
+        bench.venue.delay_seconds = 0.4
+
+    bench.poll(120, slow_down())
+    (event,) = bench.events
+    assert event.event == "throttle_suspected"
+    assert event.detail["usual_ns"] == 40_000_000
+    assert event.detail["median_ns"] == 400_000_000

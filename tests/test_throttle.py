@@ -13,6 +13,7 @@ from orderbooks_spider.throttle import (
     LONGEST_HEEDED_NS,
     LONGEST_PAUSE_NS,
     HostPause,
+    LatencyWatch,
     retry_after_ns,
 )
 
@@ -133,3 +134,65 @@ def test_pause_stays_in_bounds(steps: list[tuple[int, int | str | None]]) -> Non
         pause.refused(step, now)
         longest = LONGEST_PAUSE_NS if step is None else LONGEST_HEEDED_NS
         assert before <= pause.until_ns <= max(before, now + longest)
+
+
+def latencies(*spans: tuple[float, int]) -> list[tuple[float, int]]:
+    """(seconds, latency in ms) of answers: each span of ten seconds has so many of such a latency."""
+    return [
+        (10 * index + 10 * place / count, round(milliseconds))
+        for index, (milliseconds, count) in enumerate(spans)
+        for place in range(count)
+    ]
+
+
+def told(answers: list[tuple[float, int]]) -> list[tuple[str, int]]:
+    """(event, span in which it was told) of a series of answers."""
+    watch = LatencyWatch()
+    return [
+        (event, int(seconds // 10))
+        for seconds, milliseconds in answers
+        for event, _ in watch.add(milliseconds * 1_000_000, round(seconds * NS))
+    ]
+
+
+def test_rising_latency_at_constant_load_is_suspected() -> None:
+    """Answers that take ten times as long at the same load are told once, and so is their end."""
+    spans = [(40, 100)] * 6 + [(400, 100)] * 6 + [(40, 100)] * 3
+    assert told(latencies(*spans)) == [("throttle_suspected", 8), ("throttle_over", 13)]
+
+
+def test_slowness_of_our_own_load_is_not_suspected() -> None:
+    """Latency that rises together with the load says nothing about the venue."""
+    assert told(latencies(*[(40, 100)] * 6, *[(400, 200)] * 6, (40, 100))) == []
+
+
+@pytest.mark.parametrize("slow", [(80, 100), (119, 100)])
+def test_moderate_change_is_not_suspected(slow: tuple[float, int]) -> None:
+    """Less than three times the usual latency is the weather."""
+    assert told(latencies(*[(40, 100)] * 6, *[slow] * 6, (40, 100))) == []
+
+
+def test_fast_venue_may_be_some_milliseconds_slower() -> None:
+    """Three times almost nothing is still almost nothing."""
+    assert told(latencies(*[(2, 100)] * 6, *[(20, 100)] * 6, (2, 100))) == []
+
+
+def test_single_slow_span_is_not_suspected() -> None:
+    """One slow span alone is a hiccup."""
+    assert told(latencies(*([(40, 100)] * 4 + [(900, 100)]) * 5)) == []
+
+
+def test_slowness_that_stays_becomes_usual() -> None:
+    """After ten slow minutes the venue is as it is: the suspicion ends, and starts anew from there."""
+    spans = [(40, 100)] * 6 + [(400, 100)] * 75 + [(4000, 100)] * 5
+    assert [event for event, _ in told(latencies(*spans))] == [
+        "throttle_suspected", "throttle_over", "throttle_suspected",
+    ]  # fmt: skip
+
+
+@given(answers=st.lists(st.tuples(st.floats(0, 10_000), st.integers(0, 10_000)), max_size=300))
+def test_latency_watch_takes_anything(answers: list[tuple[float, int]]) -> None:
+    """Whatever answers come when, suspicions and their ends alternate."""
+    events = [event for event, _ in told(sorted(answers))]
+    assert all(event == ("throttle_over" if place % 2 else "throttle_suspected")
+               for place, event in enumerate(events))  # fmt: skip

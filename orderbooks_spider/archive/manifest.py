@@ -1,14 +1,15 @@
 """The manifest of a sealed segment: a link of its feed's chain, and what its rows add up to.
 
-Built only from the sealed file and the run's context, so that recovery writes what a clean seal
-would have written.  Once written a segment manifest never changes: the next one holds its hash.
+Built only from the sealed file and the run's context, so that recovery writes what a clean seal would
+have written, but for the readings of the host's clock, which are event rows.  Once written a segment
+manifest never changes: the next one holds its hash.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Self
 
 import msgspec
 
@@ -17,6 +18,7 @@ from orderbooks_spider.archive.journal import row_key
 from orderbooks_spider.archive.members import MemberScan
 from orderbooks_spider.archive.tally import CountedRow, Counts, Tally, counted_row
 from orderbooks_spider.errors import ArchiveError
+from orderbooks_spider.host_clock import ClockQuality, Nanoseconds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +60,26 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class SegmentClock(ClockQuality, frozen=True, kw_only=True):
+    """The newest reading of the host's clock while a segment was open, and the worst of all."""
+
+    at_ns: int
+    """When it was read."""
+    worst_bound_ns: Nanoseconds | None
+    """Largest ``bound_ns`` of the readings; ``None``: one of them had none."""
+
+    @classmethod
+    def of(cls, at_ns: int, quality: ClockQuality) -> Self:
+        """What a single reading says."""
+        return cls(**msgspec.structs.asdict(quality), at_ns=at_ns, worst_bound_ns=quality.bound_ns)
+
+    def then(self, newer: SegmentClock) -> SegmentClock:
+        """The same after another reading."""
+        one, other = self.worst_bound_ns, newer.worst_bound_ns
+        worst = None if one is None or other is None else max(one, other)
+        return msgspec.structs.replace(newer, worst_bound_ns=worst)
+
+
 class ManifestContext(msgspec.Struct, frozen=True, kw_only=True):
     """What the rows do not say about the run that wrote them; kept in the run manifest too."""
 
@@ -69,8 +91,6 @@ class ManifestContext(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str] = {}
     config_sha256: str | None = None
     grid: Grid | None = None
-    clock: dict[str, Any] | None = None
-    """Quality of the host's clock when the run began; ``None``: not known."""
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -117,7 +137,8 @@ class Manifest(Counts, frozen=True, kw_only=True):
     collector_version: str | None
     versions: dict[str, str]
     config_sha256: str | None
-    clock: dict[str, Any] | None
+    clock: SegmentClock | None
+    """``None`` where recovery sealed the segment."""
     recovered: list[str]
     """What recovery did to the segment; empty for a clean seal."""
     sealed_at_utc: str
@@ -190,6 +211,7 @@ class Seal:
     previous: str | None
     sealed_at_utc: str
     recovered: list[str]
+    clock: SegmentClock | None
 
 
 def build(segment: Segment, description: Description, sealed: Seal) -> Manifest:
@@ -211,7 +233,7 @@ def build(segment: Segment, description: Description, sealed: Seal) -> Manifest:
         collector_version=context.collector_version,
         versions=context.versions,
         config_sha256=context.config_sha256,
-        clock=context.clock,
+        clock=sealed.clock,
         recovered=sealed.recovered,
         sealed_at_utc=sealed.sealed_at_utc,
         previous_manifest_sha256=sealed.previous,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import platform
 import threading
-import zlib
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from orderbooks_spider.archive.sealer import SealInfo
 
 SCHEMA = "orderbooks.run/1"
-_LIBRARIES = ("scrapy", "twisted", "msgspec")
+_LIBRARIES = ("scrapy", "twisted", "aiohttp", "msgspec", "zlib-ng")
 
 
 class SealedSegment(msgspec.Struct, frozen=True):
@@ -56,8 +55,6 @@ class RunManifest(msgspec.Struct, kw_only=True):
     config: dict[str, Any] = {}
     """The effective settings; the config has no secrets by design."""
     grid: Grid | None = None
-    clock: dict[str, Any] | None = None
-    """Quality of the host's clock at the start."""
     counts: dict[str, int] = {}
     segments: list[SealedSegment] = []
 
@@ -72,7 +69,6 @@ class RunManifest(msgspec.Struct, kw_only=True):
             versions=self.versions,
             config_sha256=self.config_sha256,
             grid=self.grid,
-            clock=self.clock,
         )
 
 
@@ -136,8 +132,8 @@ class RunFile:
 
 
 def library_versions() -> dict[str, str]:
-    """What the manifests name: Python, zlib and the libraries that touch a row."""
-    found = {"python": platform.python_version(), "zlib": zlib.ZLIB_RUNTIME_VERSION}
+    """What the manifests name: Python and the libraries that touch a row."""
+    found = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
             found[name] = metadata.version(name)

@@ -13,7 +13,10 @@ from pathlib import Path
 import msgspec
 
 from orderbooks_spider.archive import durable, layout, manifest, venue_check
-from orderbooks_spider.archive.manifest import ManifestContext  # noqa: TC001 - msgspec reads it
+from orderbooks_spider.archive.manifest import (  # noqa: TC001 - msgspec reads them
+    ManifestContext,
+    SegmentClock,
+)
 from orderbooks_spider.archive.members import LEVEL
 from orderbooks_spider.archive.segment import BlockInfo, append_block, seal, write_reason
 from orderbooks_spider.errors import ArchiveError, StorageError
@@ -41,6 +44,7 @@ class SealJob(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="
     sealed_at_utc: str
     previous_manifest_sha256: str | None
     context: ManifestContext | None
+    clock: SegmentClock | None = None
     expected_bytes: int | None = None
     recovered: list[str] = []
     level: int = LEVEL
@@ -136,6 +140,7 @@ def _write_manifest(
             previous=job.previous_manifest_sha256,
             sealed_at_utc=job.sealed_at_utc,
             recovered=recovered,
+            clock=job.clock,
         ),
     )
     manifest.write_sums(segment.sums, segment.name_in_sums, made.sha256)

@@ -29,6 +29,7 @@ import msgspec
 from orderbooks_spider.archive import layout
 from orderbooks_spider.archive.child import run_in_child
 from orderbooks_spider.archive.journal import Journal
+from orderbooks_spider.archive.manifest import SegmentClock
 from orderbooks_spider.archive.sealer import BlockJob, SealInfo, SealJob
 from orderbooks_spider.archive.segment import BlockInfo
 from orderbooks_spider.clock import NS, compact_utc, iso_utc
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from orderbooks_spider.archive.manifest import ManifestContext
     from orderbooks_spider.clock import Clock
     from orderbooks_spider.config import Archive
+    from orderbooks_spider.host_clock import ClockQuality
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 
@@ -69,6 +71,7 @@ class _OpenSegment:
 
     names: layout.Segment
     period: tuple[int, int]
+    clock: SegmentClock | None
     journal: Journal | None = None
     block_began_ns: int = 0
     """Monotonic time at which the journal was made."""
@@ -109,6 +112,7 @@ class FeedWriter:
         self._not_before_ns = 0
         self._sealed_at_close: list[SealInfo] = []
         self._closed = False
+        self._newest_reading: SegmentClock | None = None
 
     def append(self, row: bytes, time_ns: int) -> None:
         r"""Store *row*, one JSON object and ``\n``, filed under *time_ns* (UTC).
@@ -134,6 +138,13 @@ class FeedWriter:
         self.rows += 1
         if journal.bytes >= self._setup.settings.block_bytes:
             segment.end_block()
+
+    def note_clock(self, at_ns: int, quality: ClockQuality) -> None:
+        """Take a reading of the host's clock, for the manifests of this segment and the next."""
+        reading = self._newest_reading = SegmentClock.of(at_ns, quality)
+        if self._current is not None:
+            before = self._current.clock
+            self._current.clock = reading if before is None else before.then(reading)
 
     @property
     def closed(self) -> bool:
@@ -201,7 +212,7 @@ class FeedWriter:
         if current is not None:
             self._retire()
         self._latest_period = max(period, self._latest_period)
-        self._current = _OpenSegment(self._free_name(time_ns), self._latest_period)
+        self._current = _OpenSegment(self._free_name(time_ns), self._latest_period, self._newest_reading)
         return self._current
 
     def _free_name(self, time_ns: int) -> layout.Segment:
@@ -319,6 +330,7 @@ class FeedWriter:
             sealed_at_utc=iso_utc(self._setup.clock.wall_ns()),
             previous_manifest_sha256=self.chain_head,
             context=self._setup.context,
+            clock=segment.clock,
         )
         info = await self._in_child(job)
         assert isinstance(info, SealInfo)

@@ -28,7 +28,20 @@ from orderbooks_spider.archive.state import open_feeds
 from orderbooks_spider.archive.writer import FeedWriter, WriterSetup
 from orderbooks_spider.clock import NS, compact_utc, iso_utc
 from orderbooks_spider.errors import OrderbooksError, StorageError
-from orderbooks_spider.items import BOOKS, EVENTS, FEED_OF, MARKETS, EventItem, MarketItem, PollItem, time_of
+from orderbooks_spider.host_clock import CLOCK_QUALITY, ClockQuality
+from orderbooks_spider.items import (
+    BOOKS,
+    EVENTS,
+    FEED_OF,
+    MARKETS,
+    EventItem,
+    MarketItem,
+    PollItem,
+    Row,
+    Rows,
+    rows_of,
+    time_of,
+)
 from orderbooks_spider.pipelines.stamp import COLLECTOR, StampPipeline
 from orderbooks_spider.run import run_of
 
@@ -37,7 +50,7 @@ if TYPE_CHECKING:
 
     from orderbooks_spider.run import Run
 
-Item = TypeVar("Item", PollItem, MarketItem, EventItem)
+Item = TypeVar("Item", PollItem, MarketItem, EventItem, Rows)
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +80,7 @@ class RowExporter(JsonLinesItemExporter):
         self.next_seq = next_seq
         self._encode = msgspec.json.Encoder().encode
 
-    def export_item(self, item: PollItem | MarketItem | EventItem) -> None:
+    def export_item(self, item: Row) -> None:
         """Append *item* with the feed's next number; a row that is not stored leaves it for the next.
 
         Raises:
@@ -90,7 +103,7 @@ class FeedPipeline:
         self._feeds: dict[str, RowExporter] = {}
         self._lock: ArchiveLock | None = None
         self._ticking: asyncio.Task[None] | None = None
-        self._owed: deque[PollItem | MarketItem | EventItem] = deque()
+        self._owed: deque[Row] = deque()
         """Rows that wait for the storage, in order: what was on its way when it failed."""
         self._paused_ns = 0
         self._last_error: StorageError | None = None
@@ -119,7 +132,7 @@ class FeedPipeline:
         self._ticking = asyncio.ensure_future(self._tick())
 
     def process_item(self, item: Item) -> Item:
-        """Append *item* to its feed; while storage fails it is kept, and appended when it works again.
+        """Append the rows to their feeds; while storage fails they wait and come first when it works again.
 
         Raises:
             DropItem: the archive is not open.
@@ -127,7 +140,10 @@ class FeedPipeline:
         """
         if not self._feeds:
             raise DropItem("the archive is not open")
-        self._store(item)
+        for row in rows_of(item):
+            self._store(row)
+            if isinstance(row, EventItem) and row.event == CLOCK_QUALITY:
+                self._note_clock(row)
         return item
 
     async def close_spider(self) -> None:
@@ -177,7 +193,7 @@ class FeedPipeline:
                 except Exception:  # a bug here must not end the flushing of every row to come
                     logger.exception("the %s feed failed by an internal error", exporter.writer.feed)
 
-    def _store(self, item: PollItem | MarketItem | EventItem) -> None:
+    def _store(self, item: Row) -> None:
         """Append a row, or keep it behind those that wait already."""
         if not self._owed:
             try:
@@ -188,6 +204,12 @@ class FeedPipeline:
                 self._pause(str(error))
         else:
             self._owed.append(item)
+
+    def _note_clock(self, item: EventItem) -> None:
+        """What the row says goes into the manifests of all feeds."""
+        quality = msgspec.convert(item.detail, ClockQuality)
+        for exporter in self._feeds.values():
+            exporter.writer.note_clock(item.at_ns, quality)
 
     def _settle(self) -> bool:
         """Append the rows that wait; whether none is left."""

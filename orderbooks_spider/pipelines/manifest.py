@@ -13,7 +13,7 @@ from scrapy import signals
 from orderbooks_spider.archive.sealer import SealInfo
 from orderbooks_spider.clock import iso_utc
 from orderbooks_spider.errors import StorageError
-from orderbooks_spider.items import FEED_OF, EventItem, MarketItem, PollItem
+from orderbooks_spider.items import FEED_OF, EventItem, MarketItem, PollItem, Rows, rows_of
 from orderbooks_spider.pipelines.feed import archive_opened, segment_sealed
 from orderbooks_spider.run import run_of
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from orderbooks_spider.archive.runs import RunFile
     from orderbooks_spider.run import Run
 
-Item = TypeVar("Item", PollItem, MarketItem, EventItem)
+Item = TypeVar("Item", PollItem, MarketItem, EventItem, Rows)
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +47,11 @@ class ManifestPipeline:
         return pipeline
 
     def process_item(self, item: Item) -> Item:
-        """Count a row that the archive has taken."""
-        self._counts[f"{FEED_OF[type(item)]}_rows"] += 1
-        if isinstance(item, PollItem):
-            self._counts[f"polls_{item.result}"] += 1
+        """Count rows that the archive has taken."""
+        for row in rows_of(item):
+            self._counts[f"{FEED_OF[type(row)]}_rows"] += 1
+            if isinstance(row, PollItem):
+                self._counts[f"polls_{row.result}"] += 1
         return item
 
     def archive_opened(self, run_file: RunFile) -> None:

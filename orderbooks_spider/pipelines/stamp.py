@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from orderbooks_spider import __version__
 from orderbooks_spider.clock import iso_utc
-from orderbooks_spider.items import EventItem, MarketItem, PollItem
+from orderbooks_spider.items import EventItem, MarketItem, PollItem, Row, Rows, rows_of
 from orderbooks_spider.run import run_of
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
-Item = TypeVar("Item", PollItem, MarketItem, EventItem)
+Item = TypeVar("Item", PollItem, MarketItem, EventItem, Rows)
 
 COLLECTOR = "orderbooks_spider"
 
@@ -33,16 +33,20 @@ class StampPipeline:
 
     def process_item(self, item: Item) -> Item:
         """Fill the fields that start as ``None``."""
-        item.run_id = self._run_id
-        item.collector_id = self._collector_id
-        item.collector = COLLECTOR
-        item.collector_version = __version__
-        item.environment = self._environment
-        if isinstance(item, PollItem):
-            if item.received_ns is not None:
-                item.collected_at_utc = iso_utc(item.received_ns)
-        elif isinstance(item, MarketItem):
-            item.observed_at = iso_utc(item.observed_ns)
-        else:
-            item.at_utc = iso_utc(item.at_ns)
+        for row in rows_of(item):
+            self._stamp(row)
         return item
+
+    def _stamp(self, row: Row) -> None:
+        row.run_id = self._run_id
+        row.collector_id = self._collector_id
+        row.collector = COLLECTOR
+        row.collector_version = __version__
+        row.environment = self._environment
+        if isinstance(row, PollItem):
+            if row.received_ns is not None:
+                row.collected_at_utc = iso_utc(row.received_ns)
+        elif isinstance(row, MarketItem):
+            row.observed_at = iso_utc(row.observed_ns)
+        else:
+            row.at_utc = iso_utc(row.at_ns)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -100,15 +100,31 @@ class _Named(msgspec.Struct):
     asset_id: str
 
 
-def split_books(body: bytes) -> dict[str, bytes]:
-    """The verbatim text of each book in an answer of ``POST /books``, by token id (any order came).
+class BookPart(NamedTuple):
+    """One book of a ``/books`` answer: its verbatim text, and what result that gives its row."""
+
+    text: bytes
+    result: str
+    reason: str | None
+
+
+def split_books(body: bytes) -> dict[str, BookPart]:
+    """The books in an answer of ``POST /books`` by token id; they come in any order.
 
     Raises:
         msgspec.MsgspecError, UnicodeDecodeError, RecursionError: the answer is no list of named objects.
 
     """
     body.decode("utf-8")  # msgspec.Raw would let other bytes through
-    return {_named_decoder.decode(raw).asset_id: bytes(raw) for raw in _list_decoder.decode(body)}
+    parts: dict[str, BookPart] = {}
+    for raw in _list_decoder.decode(body):
+        text = bytes(raw)
+        try:
+            parts[_book_decoder.decode(text).asset_id] = BookPart(text, "ok", None)
+        except (msgspec.MsgspecError, RecursionError):
+            token_id = _named_decoder.decode(text).asset_id
+            parts[token_id] = BookPart(text, *result_of_book(text, token_id))
+    return parts
 
 
 _book_decoder = msgspec.json.Decoder(Book)

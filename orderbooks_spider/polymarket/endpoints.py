@@ -60,10 +60,14 @@ def open_events(gamma_url: str, series_id: str, span: tuple[int, int] | None) ->
     return Ask(f"{gamma_url}/events/keyset", params)
 
 
-def closed_events(gamma_url: str, series_id: str, ended_after_ns: int) -> Ask:
-    """Events of a series that closed and whose window ended after *ended_after_ns*."""
-    params = {"series_id": series_id, "closed": "true", "limit": str(EVENTS_PAGE)}
-    return Ask(f"{gamma_url}/events/keyset", params | {"end_date_min": _second(ended_after_ns)})
+def ended_events(gamma_url: str, series_id: str, span: tuple[int, int], *, closed: bool) -> Ask:
+    """Events of a series whose window ended in *span* (ns), and some seconds around it.
+
+    Whether the venue counts the bounds in is not documented: the caller sorts out what is outside.
+    """
+    params = {"series_id": series_id, "closed": str(closed).lower(), "limit": str(EVENTS_PAGE)}
+    dates = {"end_date_min": _second(span[0] - NS), "end_date_max": _second(span[1] + NS)}
+    return Ask(f"{gamma_url}/events/keyset", params | dates)
 
 
 def after(ask: Ask, cursor: str) -> Ask:

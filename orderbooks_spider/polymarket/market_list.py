@@ -12,7 +12,7 @@ import msgspec
 from orderbooks_spider.clock import iso_utc
 
 if TYPE_CHECKING:
-    from orderbooks_spider.polymarket.discovery import Pass
+    from orderbooks_spider.polymarket.gamma import Pass
     from orderbooks_spider.polymarket.market import Market
 
 LIST_FILE = "polymarket_btc_markets_latest.json"

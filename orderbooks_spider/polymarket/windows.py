@@ -64,6 +64,14 @@ def expected_slugs(window: str, from_ns: int, until_ns: int) -> list[str]:
     return []
 
 
+def ended_slugs(window: str, from_ns: int, until_ns: int) -> list[str] | None:
+    """Slugs of the windows whose end lies in ``[from_ns, until_ns)``; ``None``: they cannot be computed."""
+    if window not in {"5m", "15m", "4h"}:
+        return None
+    open_then = set(expected_slugs(window, until_ns - 1, until_ns))
+    return [slug for slug in expected_slugs(window, from_ns - 1, until_ns) if slug not in open_then]
+
+
 def _four_hour_starts(from_s: int, until_s: int) -> list[int]:
     day = datetime.fromtimestamp(from_s, EASTERN).date() - timedelta(days=1)
     last = datetime.fromtimestamp(until_s, EASTERN).date()

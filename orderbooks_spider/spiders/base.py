@@ -11,9 +11,9 @@ from scrapy import Spider, signals
 
 from orderbooks_spider.clock import SystemClock
 from orderbooks_spider.config import DEFAULT_FILE, ENVIRONMENT_VARIABLE, Config, Venue, load
-from orderbooks_spider.items import EventItem, MarketItem, PollItem
+from orderbooks_spider.items import EventItem, MarketItem
 from orderbooks_spider.polymarket.answers import Answer, result_of, text_of
-from orderbooks_spider.run import SETTING, Run
+from orderbooks_spider.run import SETTING, Run, job_begins, job_ends
 from orderbooks_spider.sandbox.child import SandboxChild
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from scrapy.crawler import Crawler
 
-    from orderbooks_spider.polymarket.discovery import Refusal, Sighting
+    from orderbooks_spider.items import Row, Rows
+    from orderbooks_spider.polymarket.gamma import Refusal, Sighting
 
 CLOCK_SETTING = "ORDERBOOKS_CLOCK"
 """A Scrapy setting that replaces the host's clock, for simulated time."""
@@ -53,10 +54,14 @@ class ArchiveSpider(Spider):
         """Run the job; rows go to the pipelines from where they arise, so nothing is yielded."""
         self.run.begin()
         try:
+            await self.crawler.signals.send_catch_log_async(job_begins, write_event=self.event)
             await self.run_job()
         finally:
-            await self.end_job()
-            self.run.end()
+            try:
+                await self.end_job()
+            finally:  # whatever a bug there does, the pipelines must not wait for ever
+                await self.crawler.signals.send_catch_log_async(job_ends)
+                self.run.end()
         if False:  # what makes this an asynchronous generator, as Scrapy wants it
             yield
 
@@ -67,8 +72,8 @@ class ArchiveSpider(Spider):
     async def end_job(self) -> None:
         """Write what is still owed; runs however :meth:`run_job` ended."""
 
-    async def emit(self, item: PollItem | MarketItem | EventItem) -> None:
-        """Send a row through the pipelines."""
+    async def emit(self, item: Row | Rows) -> None:
+        """Send a row, or some, through the pipelines."""
         await self.crawler.engine.scraper.start_itemproc_async(item, response=None)
 
     async def event(self, event: str, **detail: Any) -> None:

@@ -7,29 +7,26 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from orderbooks_spider.cadence import Budget, Grid, fair_order
+from orderbooks_spider.budget import Budget, Turns
+from orderbooks_spider.cadence import Grid
 from orderbooks_spider.clock import NS, iso_utc
-from orderbooks_spider.items import EventItem, PollItem
+from orderbooks_spider.gate import Gate
+from orderbooks_spider.items import EventItem, PollItem, Rows
 from orderbooks_spider.polymarket import endpoints
-from orderbooks_spider.polymarket.answers import (
-    Answer,
-    result_of,
-    result_of_book,
-    split_books,
-    text_of,
-)
-from orderbooks_spider.throttle import HostPause, retry_after_ns
+from orderbooks_spider.spiders.polls import Poller, row_of
+from orderbooks_spider.throttle import HostPause, LatencyWatch, retry_after_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
+    from orderbooks_spider.polymarket.answers import Answer
     from orderbooks_spider.run import Run
     from orderbooks_spider.spiders.fetch import Fetcher
     from orderbooks_spider.universe import Token, Universe
 
-    Emit = Callable[[PollItem | EventItem], Awaitable[None]]
+    Emit = Callable[[PollItem | EventItem | Rows], Awaitable[None]]
+    Unit = tuple[Token, ...]
+    """Tokens that are polled or skipped together: a market's, or a batch's."""
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +34,9 @@ STEP_NS = 250_000_000
 """A wall clock that moves this much against the monotonic one has stepped."""
 NAP_SECONDS = 1.0
 """The longest sleep: the wall clock may step meanwhile."""
+AHEAD_NS = 15_000_000
+"""Requests are prepared this long before they are due, and then held at the gate: their way through
+Scrapy takes 0.15 ms each, which for 16 tokens of one tick was most of their lateness (measured)."""
 
 
 class PollDriver:
@@ -47,18 +47,25 @@ class PollDriver:
         polling = config.polling
         self._run = run
         self._polling = polling
-        self._clob_url = config.venue.clob_url
         self._clock = clock
         self._grid = Grid(polling.interval_ns, polling.phase_buckets)
         self._universe = universe
-        self._fetcher = fetcher
+        self._poller = Poller(config, fetcher, emit, self._heed)
         self._emit = emit
         self._pause = HostPause()
+        self._latency = LatencyWatch()
         limit = endpoints.BOOK_LIMIT if polling.mode == "book" else endpoints.BOOKS_LIMIT
         self._budget = Budget(int(limit * polling.budget_fraction), endpoints.LIMIT_WINDOW_NS)
+        self._turns = Turns(self._budget, polling.interval_ns)
+        self._chosen: frozenset[Unit] | None = None
+        """Whose turn it is in this interval; ``None``: everybody's, the budget is large enough."""
+        self._ahead_ns = min(AHEAD_NS, polling.interval_ns // polling.phase_buckets // 2)
         self._late_ns = polling.interval_ns // 2
         self._open: set[asyncio.Task[None]] = set()
         self._offset_ns = clock.wall_ns() - clock.monotonic_ns()
+        self._budget_offset_ns = self._offset_ns
+        """From due times to the budget's monotonic ones.  It changes only when the clock steps: following
+        each slewed microsecond, a poll every ten seconds would now and then count as one too soon."""
         self._tick = 0
         self._owed: deque[range] = deque()
         """Ticks that could not be visited while storage took no rows."""
@@ -88,16 +95,19 @@ class PollDriver:
         """Visit tick after tick; returns when *until_ns* (wall) is reached and the last polls are back."""
         while until_ns is None or self.next_due_ns < until_ns:
             due_ns = self.next_due_ns
-            await self._wait_until(due_ns)
+            await self._wait_until(due_ns - self._ahead_ns, self._clock.sleep)
             tick, self._tick = self._tick, self._tick + 1
             if self._run.storage_pause is not None:
                 self._owe(tick)
                 continue
             if self._owed and self._settling is None:
                 self._settling = asyncio.create_task(self._settle())
-            await self._visit(tick, due_ns)
-            if not self._owed and tick % self._grid.buckets == 0:
-                self._universe.drop_ended(due_ns)
+            slot, bucket = self._grid.split(tick)
+            if bucket == 0:
+                await self._take_turns(slot)
+                if not self._owed:
+                    self._universe.drop_ended(due_ns)
+            await self._visit(slot, bucket, due_ns)
         while self._open:
             await asyncio.wait(set(self._open))
 
@@ -121,8 +131,8 @@ class PollDriver:
             tick = self._owed[0].start
             slot, bucket = self._grid.split(tick)
             due_ns = self._grid.tick_due_ns(tick)
-            for token in self._universe.due(bucket, due_ns):
-                await self._emit(_row(token, slot, due_ns, "skipped", "disk_full"))
+            tokens = self._universe.due(bucket, due_ns)
+            await self._emit(Rows([row_of(token, slot, due_ns, "skipped", "disk_full") for token in tokens]))
             if rest := range(tick + 1, self._owed[0].stop):
                 self._owed[0] = rest
             else:
@@ -130,16 +140,17 @@ class PollDriver:
             await asyncio.sleep(0)  # an hour of ticks must not delay the polls of this second
         self._settling = None
 
-    async def _wait_until(self, due_ns: int) -> None:
+    async def _wait_until(self, at_ns: int, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Follow the wall clock: the wait is computed anew after every nap."""
-        while (wait_ns := due_ns - self._clock.wall_ns()) > 0:
-            await self._clock.sleep(min(wait_ns / NS, NAP_SECONDS))
+        while (wait_ns := at_ns - self._clock.wall_ns()) > 0:
+            await sleep(min(wait_ns / NS, NAP_SECONDS))
             await self._watch_clock()
 
     async def _watch_clock(self) -> None:
         offset_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
         step_ns, self._offset_ns = offset_ns - self._offset_ns, offset_ns
         if abs(step_ns) > STEP_NS:
+            self._budget_offset_ns = offset_ns
             logger.warning(
                 "the wall clock stepped by %.3f s; the next poll is due at %s",
                 step_ns / NS,
@@ -147,97 +158,100 @@ class PollDriver:
             )
             await self._event("clock_step", {"step_ns": step_ns, "next_due_ns": self.next_due_ns})
 
-    async def _visit(self, tick: int, due_ns: int) -> None:
+    async def _take_turns(self, slot: int) -> None:
+        """See whether this interval's requests fit the budget; if not, say so and choose whose turn it is."""
+        if self._universe.tokens <= self._turns.allowance:  # the usual case, without looking at each bucket
+            costs: dict[Unit, int] = {}
+        else:
+            buckets = range(self._grid.buckets)
+            due = (self._universe.due(bucket, self._grid.due_ns(slot, bucket)) for bucket in buckets)
+            costs = {unit: self._cost(unit) for tokens in due for unit in self._units(tokens)}
+        needed = sum(costs.values())
+        before, fits = self._chosen, needed <= self._turns.allowance
+        self._chosen = None if fits else self._turns.choose(costs)
+        if fits and before is not None:
+            logger.warning("the markets fit the budget again")
+            await self._event("budget_suffices", {})
+        elif not fits and before is None:
+            detail = {"requests_needed": needed, "requests_allowed": round(self._turns.allowance, 3)}
+            logger.warning(
+                "%d requests are due in an interval, the budget allows %g: markets take turns, each skipped "
+                "slot is a row; see polling.budget_fraction, polling.mode and shard",
+                needed,
+                self._turns.allowance,
+            )
+            await self._event("budget_exceeded", detail)
+
+    async def _visit(self, slot: int, bucket: int, due_ns: int) -> None:
         """Send or skip each token of the tick's bucket."""
-        slot, bucket = self._grid.split(tick)
         tokens = self._universe.due(bucket, due_ns)
         if not tokens:
             return
-        late = self._clock.wall_ns() - due_ns > self._late_ns
-        skipped: list[tuple[Token, str]] = []
-        ready: list[Token] = []
-        for token in tokens:
-            if late or token.in_flight or self._pause.holds(self._clock.monotonic_ns()):
-                reason = "late" if late else "in_flight" if token.in_flight else "paused"
-                skipped.append((token, reason))
-            else:
-                ready.append(token)
-        for batch in self._batches(ready, slot):
-            if self._budget.take(self._clock.monotonic_ns()):
-                self._send(batch, slot, due_ns)
-            else:
-                skipped.extend((token, "budget") for token in batch)
-        for token, reason in skipped:
-            await self._emit(_row(token, slot, due_ns, "skipped", reason))
-        if late:
+        gate = Gate()
+        try:
+            skipped = list(self._prepare(tokens, slot, due_ns, gate))
+            await self._wait_until(due_ns, self._clock.sleep_exactly)
+            if not self._is_late(due_ns):
+                gate.open()
+        finally:
+            gate.turn_away()
+        if skipped:
+            rows = [row_of(token, slot, due_ns, "skipped", reason) for token, reason in skipped]
+            await self._emit(Rows(rows))
             await asyncio.sleep(0)  # after a long stall there are many of these; let answers in between
 
-    def _batches(self, ready: list[Token], slot: int) -> list[list[Token]]:
-        """One token a request, or in ``books`` mode as many as fit, in an order that is fair over slots."""
-        size = 1 if self._polling.mode == "book" else self._polling.batch_tokens
-        batches = [ready[start : start + size] for start in range(0, len(ready), size)]
-        return [batches[position] for position in fair_order(len(batches), slot)]
+    def _prepare(
+        self, tokens: list[Token], slot: int, due_ns: int, gate: Gate
+    ) -> Iterator[tuple[Token, str]]:
+        """Put what will be sent before the *gate*; yields the others with the reason."""
+        if self._is_late(due_ns):
+            yield from ((token, "late") for token in tokens)
+            return
+        paused = self._pause.holds(self._clock.monotonic_ns())
+        for unit in self._units(tokens):
+            if paused:
+                yield from ((token, "paused") for token in unit)
+                continue
+            ready = [token for token in unit if not token.in_flight]
+            yield from ((token, "in_flight") for token in unit if token.in_flight)
+            if not ready:
+                continue
+            has_turn = self._chosen is None or unit in self._chosen
+            if has_turn and self._budget.take(self._cost(ready), due_ns - self._budget_offset_ns):
+                self._turns.polled(unit)
+                for request in [[token] for token in ready] if self._single else [ready]:
+                    self._send(request, slot, due_ns, gate)
+            else:
+                yield from ((token, "budget") for token in ready)
 
-    def _send(self, tokens: list[Token], slot: int, due_ns: int) -> None:
+    def _is_late(self, due_ns: int) -> bool:
+        return self._clock.wall_ns() - due_ns > self._late_ns
+
+    @property
+    def _single(self) -> bool:
+        return self._polling.mode == "book"
+
+    def _cost(self, tokens: list[Token] | Unit) -> int:
+        """Requests that polling *tokens* of one unit takes."""
+        return len(tokens) if self._single else 1
+
+    def _units(self, tokens: list[Token]) -> Iterator[Unit]:
+        """Cut a bucket's tokens: by market, or in ``books`` mode into as many as fit one request."""
+        size = self._polling.batch_tokens
+        if self._single:
+            yield from (plan.tokens for plan in dict.fromkeys(token.plan for token in tokens))
+        else:
+            yield from (tuple(tokens[start : start + size]) for start in range(0, len(tokens), size))
+
+    def _send(self, tokens: list[Token], slot: int, due_ns: int, gate: Gate) -> None:
         for token in tokens:
             token.in_flight = True
-        task = asyncio.create_task(self._poll(tokens, slot, due_ns))
+        task = asyncio.create_task(self._poller.poll(tokens, slot, due_ns, gate))
         self._open.add(task)
         task.add_done_callback(self._open.discard)
 
-    async def _poll(self, tokens: list[Token], slot: int, due_ns: int) -> None:
-        """Poll; a bug on the way costs this slot its book, never its row nor the token its future."""
-        try:
-            await (self._poll_one if self._polling.mode == "book" else self._poll_batch)(tokens, slot, due_ns)
-        except Exception:
-            logger.exception("a poll failed by an internal error")
-            for token in tokens:
-                if token.in_flight:
-                    token.in_flight = False
-                    await self._emit(_row(token, slot, due_ns, "invalid_body", "internal_error"))
-
-    async def _poll_one(self, tokens: list[Token], slot: int, due_ns: int) -> None:
-        (token,) = tokens
-        answer = await self._fetcher.fetch(endpoints.book(self._clob_url, token.token_id))
-        result, reason = result_of(answer)
-        if result == "ok":
-            result, reason = result_of_book(answer.body, token.token_id)
-        await self._heed(answer)
-        item = _row(token, slot, due_ns, result, reason)
-        _fill(item, answer, answer.body)
-        token.in_flight = False
-        await self._emit(item)
-
-    async def _poll_batch(self, tokens: list[Token], slot: int, due_ns: int) -> None:
-        token_ids = [token.token_id for token in tokens]
-        answer = await self._fetcher.fetch(endpoints.books(self._clob_url, token_ids))
-        await self._heed(answer)
-        result, reason = result_of(answer)
-        texts: dict[str, bytes] | None = None
-        if result == "ok":
-            try:
-                texts = split_books(answer.body)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                result, reason = "invalid_body", "not_a_list_of_books"
-        for position, token in enumerate(tokens):
-            # An answer that is no list of books is kept whole, once: on the first token's row.
-            text = answer.body if texts is None and position == 0 else b""
-            if texts is not None:
-                text = texts.get(token.token_id, b"")
-                result, reason = (
-                    result_of_book(text, token.token_id)
-                    if token.token_id in texts
-                    else ("no_book", "left_out")
-                )
-            item = _row(token, slot, due_ns, result, reason)
-            item.params = {"token_id": token.token_id}
-            item.batch = len(tokens)
-            _fill(item, answer, text)
-            token.in_flight = False
-            await self._emit(item)
-
     async def _heed(self, answer: Answer) -> None:
-        """Leave the host alone when it refuses (429, or 503 with ``Retry-After``)."""
+        """Leave the host alone when it refuses (429, or 503 with ``Retry-After``); note when it slows."""
         asked = answer.headers.get("retry-after")
         now_ns = self._clock.monotonic_ns()
         if answer.status == 429 or (answer.status == 503 and asked is not None):
@@ -246,36 +260,11 @@ class PollDriver:
                 await self._event("throttled", detail | {"pause_ns": self._pause.until_ns - now_ns})
         elif answer.status == 200:
             self._pause.answered()
+        timed_out = answer.failure is not None and answer.failure[0] == "timeout"
+        if answer.elapsed_ns is not None and (answer.status == 200 or timed_out):
+            for event, detail in self._latency.add(answer.elapsed_ns, now_ns):
+                logger.warning("%s: %s", event, detail)
+                await self._event(event, detail)
 
     async def _event(self, event: str, detail: dict[str, Any]) -> None:
         await self._emit(EventItem(event=event, at_ns=self._clock.wall_ns(), detail=detail))
-
-
-def _row(token: Token, slot: int, due_ns: int, result: str, reason: str | None) -> PollItem:
-    plan = token.plan
-    return PollItem(
-        slot=slot,
-        due_ns=due_ns,
-        result=result,
-        reason=reason,
-        market_slug=plan.market_slug,
-        condition_id=plan.condition_id,
-        token_id=token.token_id,
-        outcome=token.outcome,
-        window_start=plan.window_start,
-        window_end=plan.window_end,
-    )
-
-
-def _fill(item: PollItem, answer: Answer, body: bytes) -> None:
-    """Put what *answer* tells of the request onto the row; *body* is this token's part of it."""
-    item.sent_ns = answer.sent_ns
-    item.received_ns = answer.received_ns
-    item.elapsed_ns = answer.elapsed_ns
-    item.status = answer.status
-    item.method = answer.ask.method
-    item.url = answer.ask.url
-    item.params = item.params or answer.ask.params
-    item.request_id = answer.request_id
-    item.headers = answer.headers or None
-    item.body, item.body_encoding = text_of(body)

@@ -8,32 +8,40 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from scrapy import Request
-from scrapy.exceptions import DownloadCancelledError, DownloadTimeoutError, IgnoreRequest
+from scrapy.exceptions import DownloadTimeoutError
 
-from orderbooks_spider.extensions.download import ELAPSED_NS, RECEIVED_HEADERS, RECEIVED_NS, SENT_NS
+from orderbooks_spider.extensions.download import (
+    ELAPSED_NS,
+    GATE,
+    RECEIVED_HEADERS,
+    RECEIVED_NS,
+    SENT_NS,
+    TRUNCATED,
+    AnswerTooLargeError,
+    ForeignRequestError,
+)
+from orderbooks_spider.gate import TurnedAwayError
 from orderbooks_spider.polymarket.answers import Answer, kept
 
 if TYPE_CHECKING:
+    from multidict import CIMultiDictProxy
     from scrapy.crawler import Crawler
-    from scrapy.http import Headers, Response
+    from scrapy.http import Response
 
-    from orderbooks_spider.config import Config
+    from orderbooks_spider.gate import Gate
     from orderbooks_spider.polymarket.endpoints import Ask
 
+DOWNLOAD_SLOT = "venue"
+"""One slot for both hosts, whose name Scrapy then need not read from each URL; it queues nothing."""
 SHUTDOWN = ("skipped", "shutdown")
+LATE = ("skipped", "late")
 
 
 class Fetcher:
     """Asks become answers; ``request_id`` is unique within the run."""
 
-    def __init__(self, crawler: Crawler, config: Config, run_id: str) -> None:
+    def __init__(self, crawler: Crawler, run_id: str) -> None:
         self._crawler = crawler
-        self._timeout = config.polling.timeout_seconds
-        self._headers = {
-            "User-Agent": config.venue.user_agent,
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
-        }
         self._ids = (f"{run_id}-{number}" for number in itertools.count(1))
         self._waiting: set[asyncio.Task[Any]] = set()
         self.closed = False
@@ -49,8 +57,10 @@ class Fetcher:
             task.cancel()
         return frozenset(self._waiting)
 
-    async def fetch(self, ask: Ask) -> Answer:
-        """Send *ask* once.  A caller cancelled by :meth:`close` gets an answer all the same: a row is owed.
+    async def fetch(self, ask: Ask, gate: Gate | None = None) -> Answer:
+        """Send *ask* once, when the *gate* opens.
+
+        A caller cancelled by :meth:`close` gets an answer all the same: a row is owed.
 
         Raises:
             asyncio.CancelledError: the caller was cancelled by somebody else.
@@ -60,6 +70,7 @@ class Fetcher:
         if self.closed:
             return Answer(ask=ask, request_id=request_id, failure=SHUTDOWN)
         request = self._request(ask)
+        request.meta[GATE] = gate
         task = asyncio.current_task()
         assert task is not None
         self._waiting.add(task)
@@ -69,6 +80,8 @@ class Fetcher:
             if not self.closed:
                 raise
             return self._answer(ask, request_id, request, failure=SHUTDOWN)
+        except TurnedAwayError:
+            return self._answer(ask, request_id, request, failure=LATE)
         except Exception as error:  # noqa: BLE001 - whatever the downloader raises is this poll's result
             return self._answer(ask, request_id, request, failure=_failure_of(error))
         finally:
@@ -77,13 +90,12 @@ class Fetcher:
 
     def _request(self, ask: Ask) -> Request:
         query = f"?{urlencode(ask.params)}" if ask.params else ""
-        headers = self._headers | ({"Content-Type": "application/json"} if ask.body else {})
         return Request(
             ask.url + query,
             method=ask.method,
             body=ask.body,
-            headers=headers,
-            meta={"download_timeout": self._timeout},
+            headers={"Content-Type": "application/json"} if ask.body else None,
+            meta={"download_slot": DOWNLOAD_SLOT, "verbatim_url": True},
             dont_filter=True,
         )
 
@@ -107,34 +119,32 @@ class Fetcher:
             status=response.status if response is not None else None,
             headers=kept(_plain(meta[RECEIVED_HEADERS])) if response is not None else {},
             body=response.body if response is not None else b"",
-            truncated=response is not None and "dataloss" in response.flags,
+            truncated=response is not None and TRUNCATED in response.flags,
             failure=failure,
         )
 
 
-def _plain(headers: Headers) -> dict[str, str]:
-    return {
-        name.decode("latin-1").lower(): b", ".join(values).decode("latin-1")
-        for name, values in headers.items()
-    }
+def _plain(headers: CIMultiDictProxy[str]) -> dict[str, str]:
+    plain: dict[str, str] = {}
+    for name, value in headers.items():
+        key = name.lower()
+        plain[key] = f"{plain[key]}, {value}" if key in plain else value
+    return plain
 
 
 def _failure_of(error: Exception) -> tuple[str, str]:
     """(result, reason) of what the downloader raised; the reason is the innermost error's name."""
     if isinstance(error, DownloadTimeoutError):
         return "timeout", type(error).__name__
-    if isinstance(error, DownloadCancelledError | IgnoreRequest):
-        return "invalid_body", "too_large" if "larger" in str(error) or "exceeded" in str(
-            error
-        ) else "refused"
+    if isinstance(error, ForeignRequestError):
+        return "invalid_body", "refused"
+    if isinstance(error, AnswerTooLargeError):
+        return "invalid_body", "too_large"
     return "connection", _innermost(error)
 
 
 def _innermost(error: BaseException) -> str:
-    """Twisted wraps the cause of a failed response in lists of failures."""
-    cause = error.__cause__ or error
-    reasons = getattr(cause, "reasons", None)
-    while reasons:
-        cause = reasons[0].value
-        reasons = getattr(cause, "reasons", None)
-    return type(cause).__name__
+    """The name of the first cause: what the operating system or TLS said, where it said something."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return type(error).__name__

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from orderbooks_spider.archive.last_event import last_event
 from orderbooks_spider.cadence import Grid
 from orderbooks_spider.clock import NS
 from orderbooks_spider.config import positive_seconds
 from orderbooks_spider.errors import ConfigError, OrderbooksError
-from orderbooks_spider.items import PollItem
-from orderbooks_spider.polymarket.discovery import URGENT_SECONDS, Discovery, Pass
+from orderbooks_spider.items import PollItem, rows_of
+from orderbooks_spider.polymarket.discovery import URGENT_SECONDS, Discovery
+from orderbooks_spider.polymarket.look_back import DISCOVERED, LOOKED_BACK
 from orderbooks_spider.polymarket.market_file import read_market_file
 from orderbooks_spider.spiders.base import ArchiveSpider
 from orderbooks_spider.spiders.driver import PollDriver
@@ -24,9 +28,10 @@ if TYPE_CHECKING:
 
     from scrapy.crawler import Crawler
 
-    from orderbooks_spider.items import EventItem, MarketItem
+    from orderbooks_spider.items import Row, Rows
     from orderbooks_spider.polymarket.answers import Answer
     from orderbooks_spider.polymarket.endpoints import Ask
+    from orderbooks_spider.polymarket.gamma import Pass
     from orderbooks_spider.polymarket.market import Market
 
 logger = logging.getLogger(__name__)
@@ -74,7 +79,7 @@ class PolymarketBooksSpider(ArchiveSpider):
         polling = run.config.polling
         spider.grid = Grid(polling.interval_ns, polling.phase_buckets)
         spider.universe = Universe(spider.grid, polling, run.config.shard)
-        spider.fetcher = Fetcher(crawler, run.config, run.run_id)
+        spider.fetcher = Fetcher(crawler, run.run_id)
         spider.driver = PollDriver(run, spider.universe, spider.fetcher, spider.emit)
         spider.discovery = Discovery(run.config, run.clock, spider.fetch_and_keep)
         return spider
@@ -121,10 +126,11 @@ class PolymarketBooksSpider(ArchiveSpider):
             failure=str(self.run.failure) if self.run.failure else None,
         )
 
-    async def emit(self, item: PollItem | MarketItem | EventItem) -> None:
+    async def emit(self, item: Row | Rows) -> None:
         """Count polls on the way to the pipelines."""
-        if isinstance(item, PollItem):
-            self.run.tally.add(item)
+        for row in rows_of(item):
+            if isinstance(row, PollItem):
+                self.run.tally.add(row)
         await super().emit(item)
 
     async def fetch_and_keep(self, ask: Ask) -> Answer:
@@ -138,11 +144,19 @@ class PolymarketBooksSpider(ArchiveSpider):
         """Pass after pass; a bug here must not stop the polling."""
         interval = self.run.config.discovery.interval_seconds
         failures = 0
+        self._resume_discovery()
         while not self.fetcher.closed:
             pause = interval
             try:
                 found = await self.discovery.run_pass()
                 await self._take(found)
+                await self._look_back()
+                await self.event(
+                    DISCOVERED,
+                    asked=found.asked,
+                    failed=found.failed,
+                    complete_until_ns=self.discovery.past.complete_until_ns,
+                )
                 failed = found.cut_off or not found.reached
                 failures = failures + 1 if failed else 0
                 if failed:
@@ -157,11 +171,33 @@ class PolymarketBooksSpider(ArchiveSpider):
             while self.run.storage_pause is not None and not self.fetcher.closed:
                 await self.run.clock.sleep(STORAGE_NAP_SECONDS)
 
-    async def _take(self, found: Pass) -> None:
+    def _resume_discovery(self) -> None:
+        """Let the first look back begin where the markets in the archive are known to end."""
+        archive, windows = self.run.config.archive, self.run.config.discovery.windows
+        known = dict.fromkeys(map(str, windows), self.run.visited_until_ns or self.run.started_ns)
+        try:
+            last_pass = last_event(Path(archive.root), archive.collector_id, DISCOVERED)
+        except OrderbooksError as error:
+            logger.warning("discovery goes on from the last recorded slot, for its own rows fail: %s", error)
+        else:
+            known = last_pass["complete_until_ns"] if last_pass is not None else known
+        self.discovery.past.resume(known)
+
+    async def _look_back(self) -> None:
+        """Record what passed unseen; when its rows are stored, the span is said to be known."""
+        found, spans = await self.discovery.look_back()
+        await self._keep(found)
+        for span in spans:
+            await self.event(LOOKED_BACK, **asdict(span))
+
+    async def _keep(self, found: Pass) -> None:
         for sighting in found.sightings:
             await self.keep_sighting(sighting)
         for refusal in found.refusals:
             await self.keep_refusal(refusal)
+
+    async def _take(self, found: Pass) -> None:
+        await self._keep(found)
         await self._plan(self.discovery.markets.values())
         if not self.fetcher.closed:
             await self._say_reached(found)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
     from orderbooks_spider.polymarket.answers import Answer
-    from orderbooks_spider.polymarket.discovery import Pass
     from orderbooks_spider.polymarket.endpoints import Ask
+    from orderbooks_spider.polymarket.gamma import Pass
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class PolymarketMarketsSpider(ArchiveSpider):
 
         """
         spider = super().from_crawler(crawler, *args, **kwargs)
-        spider.fetcher = Fetcher(crawler, spider.run.config, spider.run.run_id)
+        spider.fetcher = Fetcher(crawler, spider.run.run_id)
         return spider
 
     async def run_job(self) -> None:

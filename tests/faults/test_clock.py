@@ -3,47 +3,29 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from orderbooks_spider.sandbox.child import SandboxChild
 from tests.collector import Collector, finish
+from tests.faketime import wall_clock_from
 from tests.slots import planned_slots, recorded_slots
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.faults.table import FaultTable
-
-FOLDERS = ("/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/aarch64-linux-gnu/faketime")
-
-
-@pytest.fixture
-def variables(tmp_path: Path) -> dict[str, str]:
-    """Environment of a process whose wall clock follows the file ``shift``."""
-    found = [Path(folder) / "libfaketimeMT.so.1" for folder in FOLDERS]
-    library = next((path for path in found if path.exists()), None)
-    if library is None:
-        pytest.skip("needs libfaketime (Debian package faketime)")
-    return {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(tmp_path / "shift"),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "FAKETIME_DONT_RESET": "1",
-    }
 
 
 @pytest.mark.parametrize("step", ["+3600", "+300", "-3"])
-def test_stepped_clock_loses_no_slot(
-    step: str, variables: dict[str, str], tmp_path: Path, fault_table: FaultTable
-) -> None:
+def test_stepped_clock_loses_no_slot(step: str, tmp_path: Path, fault_table: FaultTable) -> None:
     """After a step of the wall clock every planned slot has one row, and the step is an event (A12, A13)."""
-    shift = Path(variables["FAKETIME_TIMESTAMP_FILE"])
+    shift = tmp_path / "shift"
     shift.write_text("+0\n", encoding="ascii")
     sections: dict[str, dict[str, Any]] = {"discovery": {"windows": ["1d"]}, "polling": {"lead_seconds": 0}}
     with SandboxChild.start() as child:
-        collector = Collector(tmp_path, child.url, sections, variables=variables)
+        collector = Collector(tmp_path, child.url, sections, variables=wall_clock_from(shift))
         process = collector.start()
         collector.wait_for_rows(process, "books", 10)
         shift.write_text(f"{step}\n", encoding="ascii")
