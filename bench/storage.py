@@ -14,7 +14,6 @@ Exit codes: 0 done, 2 the recorded books are not there.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import hashlib
 import importlib
@@ -32,8 +31,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import msgspec
 
+from bench import report
 from orderbooks_spider.archive.journal import row_key
-from orderbooks_spider.archive.members import encode_member
+from orderbooks_spider.archive.members import LEVEL, encode_member
 from orderbooks_spider.clock import NS, iso_utc, parse_utc
 from orderbooks_spider.errors import EXIT_CANNOT_CHECK
 from orderbooks_spider.items import PollItem
@@ -42,9 +42,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared/reference/payloads/polymarket"
-TOKENS, SECONDS, BLOCK_SECONDS, RUNS = 8, 300, 60, 5
+TOKENS, SECONDS, BLOCK_SECONDS = 8, 300, 60
 START_NS = parse_utc("2026-04-16T08:35:00Z")
-LEVELS = (1, 4, 6, 9)
+ZLIB_LEVEL = 6
+"""What ``gzip`` takes unless told otherwise."""
+LEVELS = (1, 4, 6, 7, 8, 9)
 ZSTD_LEVELS = (3, 9)
 
 Series = list[list[str]]
@@ -183,10 +185,12 @@ def variants(rows: list[bytes]) -> dict[str, tuple[list[list[bytes]], Callable[[
         tokens[_order(row)[0]].append(row)
     blocks = blocks_of(rows)
     found: dict[str, tuple[list[list[bytes]], Callable[[list[bytes]], bytes]]] = {
-        "arrival order, one stream, gzip 6": ([rows], _gzip(6)),
-        "a file per token, gzip 6": (list(tokens.values()), _gzip(6)),
+        f"arrival order, one stream, gzip {ZLIB_LEVEL}": ([rows], _zlib),
+        f"arrival order, one stream, zlib-ng {LEVEL}": ([rows], encode_member),
+        f"a file per token, gzip {ZLIB_LEVEL}": (list(tokens.values()), _zlib),
+        f"sorted 60 s blocks, gzip {ZLIB_LEVEL}": (blocks, _zlib),
     }
-    found |= {f"sorted 60 s blocks, gzip {level}": (blocks, _gzip(level)) for level in LEVELS}
+    found |= {f"sorted 60 s blocks, zlib-ng {level}": (blocks, _zlib_ng(level)) for level in LEVELS}
     for level in ZSTD_LEVELS:
         if (compress := zstd(level)) is not None:
             found[f"sorted 60 s blocks, zstd {level}"] = (blocks, compress)
@@ -194,7 +198,12 @@ def variants(rows: list[bytes]) -> dict[str, tuple[list[list[bytes]], Callable[[
     return found
 
 
-def _gzip(level: int) -> Callable[[list[bytes]], bytes]:
+def _zlib(lines: list[bytes]) -> bytes:
+    """As ``gzip`` and Python's ``gzip`` module do it: the standard zlib."""
+    return gzip.compress(b"".join(lines), ZLIB_LEVEL)
+
+
+def _zlib_ng(level: int) -> Callable[[list[bytes]], bytes]:
     return lambda lines: encode_member(lines, level)
 
 
@@ -213,13 +222,13 @@ def zstd(level: int) -> Callable[[list[bytes]], bytes] | None:
     return compress
 
 
-def measure(rows: list[bytes]) -> list[dict[str, Any]]:
+def measure(rows: list[bytes], rounds: int) -> list[dict[str, Any]]:
     """Bytes per row and CPU speed of each variant; runs take turns, so that none has a quiet machine."""
     text = sum(map(len, rows))
     seconds: defaultdict[str, list[float]] = defaultdict(list)
     sizes: dict[str, int] = {}
     chosen = variants(rows)
-    for _ in range(RUNS):
+    for _ in range(rounds):
         for name, (pieces, compress) in chosen.items():
             begin = time.process_time()
             sizes[name] = sum(len(compress(piece)) for piece in pieces)
@@ -235,30 +244,23 @@ def measure(rows: list[bytes]) -> list[dict[str, Any]]:
     ]
 
 
-def report(name: str, recorded: int, rows: list[bytes], measured: list[dict[str, Any]]) -> None:
+def show(name: str, recorded: int, rows: list[bytes], measured: list[dict[str, Any]]) -> None:
     """One table."""
     text = sum(map(len, rows)) / len(rows)
-    print(
-        f"{name}: {len(rows):,} rows of {TOKENS} tokens ({recorded} recorded), {text:,.0f} bytes of text each"
-    )
-    print(f"{'':<36}{'bytes/row':>10}{'ratio':>8}{'MB/s':>8}")
-    for line in measured:
-        numbers = f"{line['bytes_per_row']:>10}{line['ratio']:>8}{line['mb_per_cpu_second']:>8}"
-        print(f"{line['variant']:<36}{numbers}")
-    print()
+    print(f"{name}: {len(rows):,} rows of {TOKENS} tokens ({recorded} recorded), {text:,.0f} bytes each\n")
+    header = ["lines and compression", "bytes a row", "ratio", "MB/s of CPU"]
+    report.print_table(header, [[str(value) for value in line.values()] for line in measured])
 
 
 def main() -> int:
     """Measure both sources."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers there")
+    parser = report.parser(__doc__)
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="alternating rounds (default 5)")
     arguments = parser.parse_args()
     if not (FOLDER / "derived").is_dir():
         print(f"no recorded books: expected ../{'/'.join(FOLDER.parts[-4:])}", file=sys.stderr)
         return EXIT_CANNOT_CHECK
-    result: dict[str, Any] = {}
+    result: dict[str, Any] = {"machine": report.print_machine()}
     for name, load in (("REST books", rest_books), ("websocket books", websocket_books)):
         try:
             series = load()
@@ -266,11 +268,10 @@ def main() -> int:
             print(f"{name}: left out, they need pyarrow: pip install pyarrow", file=sys.stderr)
             continue
         rows = rows_of(play(series))
-        measured = measure(rows)
-        report(name, len(series), rows, measured)
+        measured = measure(rows, arguments.rounds)
+        show(name, len(series), rows, measured)
         result[name] = {"rows": len(rows), "tokens_recorded": len(series), "measured": measured}
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    report.write_json(arguments.json, result)
     return 0
 
 
