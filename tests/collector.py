@@ -36,8 +36,8 @@ class Collector:
 
     @property
     def root(self) -> Path:
-        """The archive root."""
-        return self.folder / "archive"
+        """The archive root; a section may name another, to be shared."""
+        return Path(self.sections.get("archive", {}).get("root", self.folder / "archive"))
 
     @property
     def config_file(self) -> Path:

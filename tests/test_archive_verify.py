@@ -20,8 +20,9 @@ from orderbooks_spider.archive.members import encode_member
 from orderbooks_spider.archive.runs import RunFile
 from orderbooks_spider.archive.venue_check import hash_state
 from orderbooks_spider.archive.verify import verify
+from orderbooks_spider.clock import NS
 from orderbooks_spider.items import BOOKS, PollItem
-from tests.archives import DOWN, START_NS, UP, Collector, collect, small_archive
+from tests.archives import DOWN, START_NS, UP, Collector, ManualClock, collect, small_archive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -339,3 +340,33 @@ def test_manifest_reads_back_as_it_was_written(clean: Path) -> None:
     """A manifest's bytes are reproducible from what it says: the chain can be recomputed."""
     path = books(clean).manifest
     assert encode_manifest(read_manifest(path)[0]) == path.read_bytes()
+
+
+def merge(target: Path, *roots: Path) -> Path:
+    """What an operator does: copy the folders of several roots into one."""
+    for root in roots:
+        for folder in ("raw", "manifests"):
+            shutil.copytree(root / folder, target / folder, dirs_exist_ok=True)
+    return target
+
+
+@pytest.mark.parametrize("cloned", [False, True])
+def test_two_collectors_under_one_id_are_named_first(tmp_path: Path, cloned: bool) -> None:
+    """Merged archives of two collectors with one id, or of a clone, are told as just that, with the runs."""
+    roots = tmp_path / "a", tmp_path / "b"
+    begin_ns = START_NS
+    if cloned:
+        asyncio.run(collect(Collector(roots[0]), 12))
+        shutil.copytree(*roots)
+        begin_ns += 60 * NS
+    for run_id, root in zip(("runa", "runb"), roots, strict=True):
+        asyncio.run(collect(Collector(root, run_id, ManualClock(begin_ns)), 12))
+        assert run(root)[0] == 0
+    code, out, _ = run(merge(tmp_path / "merged", *roots), "--json")
+    first, *_ = json.loads(out)["problems"]
+    assert (code, first["file"], first["what"]) == (
+        1,
+        "collector c0",
+        "two collectors wrote under this id (A14)",
+    )
+    assert "the runs runa, runb follow" in first["seen"]

@@ -230,20 +230,6 @@ def test_market_that_is_never_resolved_is_given_up_once(gamma: Gamma) -> None:
     assert (discovery.markets, [found.sightings for found in passes]) == ({}, [[], [], []])
 
 
-@pytest.mark.parametrize("broken", [(None, b""), (503, b"<html>"), (429, b"")])
-def test_market_is_not_given_up_unheard(gamma: Gamma, broken: tuple[int | None, bytes]) -> None:
-    """A market whose resolution fell into an outage is given up only on the venue's word."""
-    gamma.open_market(0)
-    discovery = pass_once(gamma)
-    gamma.broken["/"] = broken
-    gamma.clock.advance(301 + FOLLOW_NS // NS)
-    assert run(discovery).refusals == []
-    gamma.broken.clear()
-    gamma.resolve(0)
-    found = run(discovery)
-    assert (seen(found), found.refusals) == ([slug_at(0)], [])
-
-
 def test_market_that_has_closed_does_not_blame_the_listing(gamma: Gamma) -> None:
     """A closed market that a restart finds by its slug was rightly not among the open ones."""
     gamma.open_market(-5)

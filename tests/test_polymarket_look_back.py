@@ -109,7 +109,8 @@ def test_outage_within_a_run_hides_no_window(gamma: Gamma, broken: tuple[int | N
     assert passed - set(recorded) == set()
     assert {recorded[slug] for slug in passed} == {1}
     assert passed - known
-    assert (span.from_ns, span.until_ns, span.missing) == (START * NS, (START + 5 * 3600) * NS, 0)
+    assert (span.from_ns, span.until_ns) == ((START - HALF_HOUR) * NS, (START + 5 * 3600) * NS)
+    assert span.missing == 0
     assert pass_and_look_back(discovery) == []
 
 
@@ -223,6 +224,19 @@ def test_old_window_is_recorded_and_not_followed(gamma: Gamma) -> None:
     assert (len(gamma.asks(slug_at(-120))), len(gamma.asks(slug_at(-15)))) == (0, 1)
 
 
+def test_resolution_that_fell_into_an_outage_is_recorded(gamma: Gamma) -> None:
+    """A market that had ended before the outage, and was given up in it, is seen resolved afterwards."""
+    discovery = discover(gamma)
+    pass_and_look_back(discovery)
+    gamma.broken["/"] = 503, b"<html>"
+    gamma.clock.advance(3600)
+    assert [row.market_slug for row in run(discovery).refusals if row.gave_up] == [slug_at(-5)]
+    gamma.broken.clear()
+    gamma.resolve(-5)
+    run(discovery)
+    assert slug_at(-5) in seen(look_back(discovery)[0])
+
+
 def test_clock_set_back_owes_nothing(gamma: Gamma) -> None:
     """A wall clock that steps back makes no negative span; one that steps ahead is looked back over."""
     discovery = discover(gamma)
@@ -231,7 +245,7 @@ def test_clock_set_back_owes_nothing(gamma: Gamma) -> None:
     assert pass_and_look_back(discovery) == []
     gamma.clock.step_wall(7200)
     (span,) = pass_and_look_back(discovery)
-    assert span.until_ns - span.from_ns == 7200 * NS
+    assert span.until_ns - span.from_ns == (7200 + HALF_HOUR) * NS
 
 
 def test_end_of_an_earlier_run_may_lie_in_the_future(gamma: Gamma) -> None:

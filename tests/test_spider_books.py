@@ -153,6 +153,20 @@ def test_killed_run_is_recovered_by_the_next(sandbox: SandboxChild, tmp_path: Pa
     assert verified.returncode == 0, verified.stdout
 
 
+def test_run_begins_though_older_events_were_moved_away(sandbox: SandboxChild, tmp_path: Path) -> None:
+    """Without the rows that say what is known a run looks back from the last slot, and says so."""
+    collector = Collector(tmp_path, sandbox.url)
+    assert collector.run(2).returncode == 0
+    (discovered, *_) = collector.events("discovered")
+    assert set(discovered["complete_until_ns"]) == {"5m"}
+    for path in (collector.root / "raw/polymarket/events").rglob("*.gz"):
+        path.unlink()
+    ended = collector.run(2)
+    assert ended.returncode == 0, ended.stderr
+    assert "discovery goes on from the last recorded slot" in ended.stderr
+    assert [row["window"] for row in collector.events("looked_back")] == ["5m"]
+
+
 def test_second_collector_is_refused_with_the_pid(sandbox: SandboxChild, tmp_path: Path) -> None:
     """A second writer on the same root ends with 75 and one line that names the first one's pid."""
     collector = Collector(tmp_path, sandbox.url)

@@ -165,12 +165,33 @@ def _size(item: Described, problems: Problems) -> None:
         )  # fmt: skip
 
 
+def _forks(chains: Mapping[tuple[str, str], list[Described]], problems: Problems) -> None:
+    """A manifest with two followers: two collectors wrote under one id, and their archives were merged."""
+    rivals: defaultdict[str, set[str]] = defaultdict(set)
+    for (_, collector), chain in chains.items():
+        followers: defaultdict[str | None, set[str]] = defaultdict(set)
+        for item in chain:
+            followers[item.manifest.previous_manifest_sha256].add(item.names.run_id)
+        for runs in followers.values():
+            rivals[collector] |= runs if len(runs) > 1 else set()
+    for collector, runs in rivals.items():
+        if runs:
+            problems.add(
+                "layout", f"collector {collector}", "two collectors wrote under this id (A14)",
+                expected="one chain of manifests per feed and collector id",
+                seen=f"chains that part: the runs {', '.join(sorted(runs))} follow one and the same point",
+                advice="take the merged archives apart again, by run id, and verify each on its own; from "
+                "now on give every collector its own archive.collector_id",
+            )  # fmt: skip
+
+
 def _chains(found: Inventory, problems: Problems) -> None:
     """Each manifest holds the digest of the one before; seq goes on without a gap (A8, A11)."""
     chains: dict[tuple[str, str], list[Described]] = defaultdict(list)
     environments = {item.manifest.environment for item in found.described}
     for item in found.described:
         chains[item.names.feed, item.names.collector_id].append(item)
+    _forks(chains, problems)
     for chain in chains.values():
         chain.sort(key=lambda item: item.manifest.seq.first if item.manifest.seq else 0)
         before: str | None = None

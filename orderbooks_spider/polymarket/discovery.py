@@ -142,8 +142,7 @@ class Discovery:
             if now < market.window_end_ns + FOLLOW_FROM_NS:
                 continue
             answer = await self._gamma.event(market.event_slug, partial(self._take, found), found)
-            told = answer.usable or answer.status == 404
-            if told and not self.markets[slug].resolved and now > market.window_end_ns + FOLLOW_NS:
+            if not self.markets[slug].resolved and now > market.window_end_ns + FOLLOW_NS:
                 reason = f"not seen resolved {FOLLOW_NS // NS} s after its end"
                 found.refusals.append(Refusal(slug, reason, answer, gave_up=True))
                 del self.markets[slug]

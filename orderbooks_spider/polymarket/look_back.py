@@ -62,9 +62,13 @@ class _Reach:
     complete_ns: int
     """Those that ended before are recorded, or were looked for."""
     listed_ns: int | None = None
-    """When the open ones were last asked for, and listed whole."""
+    """When the open ones were last asked for, and listed."""
     owed: bool = True
     """Some may have passed unseen between the two."""
+
+    def owe(self, since_ns: int) -> None:
+        """Look back to what was listed last, and to what was not resolved then."""
+        self.complete_ns, self.owed = since_ns - FOLLOW_NS, True
 
 
 class LookBack:
@@ -75,9 +79,9 @@ class LookBack:
         self._gamma = gamma
         # A market is known two passes before its first slot: a shorter gap has hidden none.
         self._two_passes_ns = 2 * round(config.discovery.interval_seconds * NS)
-        from_ns = clock.wall_ns() - FOLLOW_NS
-        self._reaches = {str(window): _Reach(from_ns) for window in config.discovery.windows}
-        self._warned: set[str] = set()
+        self._reaches = {str(window): _Reach(0) for window in config.discovery.windows}
+        self._refused: set[str] = set()
+        self.resume({})
 
     @property
     def complete_until_ns(self) -> dict[str, int]:
@@ -85,19 +89,19 @@ class LookBack:
         return {window: reach.complete_ns for window, reach in self._reaches.items()}
 
     def resume(self, complete_until_ns: Mapping[str, int]) -> None:
-        """Go on where an earlier run ended, and take up again what it was following then."""
+        """Go on where an earlier run ended; what it did not follow begins now."""
         now = self._clock.wall_ns()
         for window, reach in self._reaches.items():
-            reach.complete_ns = min(complete_until_ns.get(window, now), now) - FOLLOW_NS
+            reach.owe(min(complete_until_ns.get(window, now), now))
 
     def listed(self, window: str, asked_ns: int) -> None:
-        """Note that all open events were listed, asked for at *asked_ns*."""
+        """Note that the open events were listed, asked for at *asked_ns*."""
         reach = self._reaches[window]
-        gap_ns = asked_ns - reach.complete_ns
         reach.listed_ns = asked_ns
-        reach.owed = gap_ns > (0 if reach.owed else self._two_passes_ns)  # below 0: the clock was set back
-        if not reach.owed:
-            reach.complete_ns = asked_ns
+        if not reach.owed and asked_ns - reach.complete_ns > self._two_passes_ns:
+            reach.owe(reach.complete_ns)
+        elif not reach.owed or asked_ns < reach.complete_ns:  # the latter: the clock was set back
+            reach.complete_ns, reach.owed = asked_ns, False
 
     async def ask(self, take: Callable[[Sighting], None], found: Pass) -> list[LookedBack]:
         """Look back as far as is owed, oldest first; what fails is tried again in the next round."""
@@ -129,34 +133,41 @@ class LookBack:
                 sightings.append(sighting)
 
         series_id = await self._gamma.series_id(window, found)
-        cut_off = False
         # Open ones first: what closes in between stands in both lists, not in none.
-        for closed in (False, True):
-            ask = endpoints.ended_events(self._gamma.url, series_id, span, closed=closed)
-            end = await self._gamma.listing(ask, note, found)
-            if end in {"refused", "failed"}:
-                self._warn(window, span)
-                return None
-            cut_off |= end == "endless"
+        asks = [
+            endpoints.ended_events(self._gamma.url, series_id, span, closed=closed)
+            for closed in (False, True)
+        ]
+        ends = [await self._gamma.listing(ask, note, found) for ask in asks]
+        if {"refused", "failed"} & set(ends):
+            self._say_refused(window, span)
+            return None
         due = ended_slugs(window, *span)
         for slug in _lacking(due, sightings)[:SLUGS_AT_MOST]:
             await self._gamma.event(slug, note, found)
         for sighting in sightings:
             take(sighting)
-        self._warned.discard(window)
         shown = len({sighting.market.market_slug for sighting in sightings})
         missing = None if due is None else len(_lacking(due, sightings))
-        if missing or cut_off:
-            text = "%s windows that ended %s to %s: the venue shows %d, the calendar has %s more, cut off: %s"
-            logger.warning(text, window, *map(iso_utc, span), shown, missing, cut_off)
-        return LookedBack(window, *span, shown, missing, cut_off)
+        looked = LookedBack(window, *span, shown, missing, cut_off="endless" in ends)
+        self._say_done(looked)
+        return looked
 
-    def _warn(self, window: str, span: tuple[int, int]) -> None:
+    def _say_refused(self, window: str, span: tuple[int, int]) -> None:
         """One line until it succeeds; what is not known shows in the ``discovered`` rows too."""
-        if window not in self._warned:
-            self._warned.add(window)
+        if window not in self._refused:
+            self._refused.add(window)
             text = "%s windows that ended %s to %s cannot be looked for: the venue refuses; trying again"
             logger.warning(text, window, *map(iso_utc, span))
+
+    def _say_done(self, looked: LookedBack) -> None:
+        self._refused.discard(looked.window)
+        lacks = [f"the calendar has {looked.missing} more"] if looked.missing else []
+        lacks += ["a listing had no end"] if looked.cut_off else []
+        if lacks:
+            text = "%s windows that ended %s to %s: the venue showed %d, but %s"
+            span = iso_utc(looked.from_ns), iso_utc(looked.until_ns)
+            logger.warning(text, looked.window, *span, looked.found, " and ".join(lacks))
 
 
 def _lacking(due: list[str] | None, sightings: list[Sighting]) -> list[str]:
