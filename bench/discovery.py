@@ -11,9 +11,7 @@ Examples:
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import sys
 import tempfile
 from collections import Counter
@@ -26,6 +24,7 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
+from bench import report
 from orderbooks_spider.archive.manifest import ManifestContext
 from orderbooks_spider.archive.writer import FeedWriter, WriterSetup
 from orderbooks_spider.clock import NS, parse_utc
@@ -59,6 +58,8 @@ class SteppedClock:
         """Nobody waits for simulated time to pass by itself."""
         del seconds
         await asyncio.sleep(0)
+
+    sleep_exactly = sleep
 
 
 class Day:
@@ -164,20 +165,15 @@ async def simulate(hours: float, root: Path) -> dict[str, int]:
 
 def main() -> int:
     """Simulate, print the table, write the JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = report.parser(__doc__)
     parser.add_argument("--hours", type=float, default=24, metavar="N", help="simulated hours (default 24)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers there")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         seen = asyncio.run(simulate(arguments.hours, Path(folder)))
     per_day = seen["sealed_bytes"] * 24 / arguments.hours
     result = seen | {"hours": arguments.hours, "sealed_bytes_per_24h": round(per_day)}
-    for name, value in result.items():
-        print(f"{name:<22}{value:>16,}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    report.print_table(["what", "number"], [[name, f"{value:,}"] for name, value in result.items()])
+    report.write_json(arguments.json, result)
     return 0
 
 

@@ -5,23 +5,22 @@ Both get the same item with a book of the sandbox's size; rounds alternate, the 
 
 Examples:
   python bench/exporter.py
-  python bench/exporter.py --rows 20000
+  python bench/exporter.py --rows 20000 --json exporter.json
 """
 
 from __future__ import annotations
 
-import argparse
 import io
-import statistics
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import msgspec
 from scrapy.exporters import JsonLinesItemExporter
 
+from bench import report
 from orderbooks_spider.clock import SystemClock
 from orderbooks_spider.items import PollItem
 
@@ -64,22 +63,28 @@ def micros(export: Callable[[PollItem], object], rows: int) -> float:
 
 def main() -> int:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = report.parser(__doc__)
     parser.add_argument("--rows", type=int, default=5000, metavar="N", help="rows a round (default 5000)")
-    rows = parser.parse_args().rows
+    arguments = parser.parse_args()
     encode = msgspec.json.Encoder().encode
     ways: dict[str, Callable[[PollItem], object]] = {
         "JsonLinesItemExporter": JsonLinesItemExporter(io.BytesIO()).export_item,
         "msgspec encoder": lambda item: encode(item) + b"\n",
     }
-    found = {name: [micros(way, rows) for _ in range(ROUNDS)] for name, way in ways.items()}
-    medians = {name: statistics.median(values) for name, values in found.items()}
-    for name, value in medians.items():
-        print(f"{name:<24}{value:>8.1f} µs a row")
-    slow, fast = medians.values()
-    print(f"{'ratio':<24}{slow / fast:>8.1f}")
+    machine = report.print_machine()
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, way in ways.items():
+            found[name].append(micros(way, arguments.rows))
+    slow, fast = found.values()
+    ratios = [one / other for one, other in zip(slow, fast, strict=True)]
+    report.print_table(
+        ["way", "µs a row"],
+        [[name, report.spread(values, ".1f")] for name, values in found.items()]
+        + [["ratio", report.spread(ratios, ".1f")]],
+    )
+    result: dict[str, Any] = {name: report.summary(values) for name, values in found.items()}
+    report.write_json(arguments.json, {"machine": machine, "ratio": report.summary(ratios)} | result)
     return 0
 
 

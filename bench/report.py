@@ -34,11 +34,8 @@ def print_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "load_before": round(os.getloadavg()[0], 2),
     }
-    print(
-        "{cpu}, {cores} cores, Linux {kernel}, Python {python}; load before: {load_before}\n".format(
-            **machine
-        )
-    )
+    text = "{cpu}, {cores} cores, Linux {kernel}, Python {python}; load before: {load_before}\n"
+    print(text.format(**machine))
     return machine
 
 
@@ -52,11 +49,11 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def spread(values: Sequence[float], pattern: str = ".2f") -> str:
-    """Median, and smallest and largest where there are several."""
-    middle = format(statistics.median(values), pattern)
-    if len(values) == 1:
-        return middle
-    return f"{middle} ({min(values):{pattern}}..{max(values):{pattern}})"
+    """Median, and smallest and largest where they differ."""
+    middle, low, high = (
+        format(one, pattern) for one in (statistics.median(values), min(values), max(values))
+    )
+    return middle if low == high else f"{middle} ({low}..{high})"
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:

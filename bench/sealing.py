@@ -12,10 +12,8 @@ Examples:
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
-import json
 import shutil
 import statistics
 import sys
@@ -26,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import msgspec
 
+from bench import report
 from orderbooks_spider.archive.child import run_in_child
 from orderbooks_spider.archive.journal import Journal
 from orderbooks_spider.archive.layout import Segment
@@ -129,23 +128,21 @@ def measure(rows: list[bytes], rounds: int) -> dict[str, dict[str, float]]:
 
 def main() -> int:
     """Measure, print the table, write the JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = report.parser(__doc__)
     parser.add_argument(
         "--rows", type=int, default=6000, metavar="N", help="rows of the segment (default 6000)"
     )
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="alternating rounds (default 5)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers there")
     arguments = parser.parse_args()
+    machine = report.print_machine()
     rows = rows_of_books(arguments.rows)
-    print(f"segment: {len(rows):,} rows, {sum(map(len, rows)) / 1e6:.1f} MB; probe each 1 ms")
+    print(f"segment: {len(rows):,} rows, {sum(map(len, rows)) / 1e6:.1f} MB; probe each 1 ms\n")
     result = measure(rows, arguments.rounds)
-    print(f"{'while':<8}" + "".join(f"{name:>10}" for name in result["idle"]))
-    for way, numbers in result.items():
-        print(f"{way:<8}" + "".join(f"{value:>10.2f}" for value in numbers.values()))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    report.print_table(
+        ["while", *(name.replace("_", " ") for name in result["idle"])],
+        [[way, *(f"{value:.2f}" for value in numbers.values())] for way, numbers in result.items()],
+    )
+    report.write_json(arguments.json, {"machine": machine, "ways": result})
     return 0
 
 

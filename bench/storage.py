@@ -2,7 +2,7 @@
 """How many bytes does a poll take on disk: by line order, by gzip level, with zstd?
 
 Recorded BTC 5-minute books of eight tokens, one poll a second each, as real rows of the feed ``books``.
-Two sources: books in the shape of REST ``/book``, and raw websocket books (these need pyarrow).
+Two sources: books in the shape of REST ``/book``, and raw websocket books.
 Where fewer tokens were recorded, the same series are played again shifted, under other ids.
 
 Examples:
@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import msgspec
+import pyarrow.parquet
 
 from bench import report
 from orderbooks_spider.archive.journal import row_key
@@ -74,8 +75,6 @@ def rest_books() -> Series:
 
 def websocket_books() -> Series:
     """Raw websocket messages: at each second the newest book; tokens recorded for all of the window only."""
-    import pyarrow.parquet  # noqa: PLC0415 - this source only
-
     messages: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
     for path in sorted((FOLDER / "cronosvirus00").glob("*.parquet")):
         columns = ["timestamp", "asset_id", "raw_data"]
@@ -262,11 +261,7 @@ def main() -> int:
         return EXIT_CANNOT_CHECK
     result: dict[str, Any] = {"machine": report.print_machine()}
     for name, load in (("REST books", rest_books), ("websocket books", websocket_books)):
-        try:
-            series = load()
-        except ImportError:
-            print(f"{name}: left out, they need pyarrow: pip install pyarrow", file=sys.stderr)
-            continue
+        series = load()
         rows = rows_of(play(series))
         measured = measure(rows, arguments.rounds)
         show(name, len(series), rows, measured)
