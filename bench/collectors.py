@@ -65,7 +65,7 @@ class Collected:
     @property
     def settled(self) -> list[Poll]:
         """The polls that were due after the warm-up; those that the end of the run cut off are left out."""
-        from_ns = min(poll.due_ns for poll in self.polls) + WARM_UP_SECONDS * NS
+        from_ns = min((poll.due_ns for poll in self.polls), default=0) + WARM_UP_SECONDS * NS
         return [poll for poll in self.polls if poll.due_ns >= from_ns and poll.reason != "shutdown"]
 
     @property
