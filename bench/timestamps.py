@@ -145,8 +145,7 @@ def main() -> int:
     parser = report.parser(__doc__)
     parser.add_argument("--seconds", type=float, default=20, help="how long each case runs (default 20)")
     args = parser.parse_args()
-    machine = report.machine()
-    report.print_machine(machine)
+    machine = report.print_machine()
     cases = {name: measure(collect(interval, args.seconds)) for name, interval in CASES.items()}
     lines = {f"{name}, {way}": found for name, ways in cases.items() for way, found in ways.items()}
     report.print_table(

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Collect from the sandbox exchange, verify, and show one screen of what came out.
+"""Collect from the sandbox exchange, verify, normalise, and show one screen of what came out.
 
 `sh scripts/demo.sh` makes the environment and calls this.
 
@@ -7,7 +7,8 @@ Examples:
   python scripts/demo.py
   python scripts/demo.py --seconds 20
 
-Exit code: 0 only if the archive has no integrity problem; otherwise that of the step that failed.
+Exit code: 0 only if the archive has no integrity problem and all of it was normalised; otherwise that
+of the step that failed.
 """
 
 from __future__ import annotations
@@ -22,16 +23,20 @@ from orderbooks_spider.archive import verify_text
 from orderbooks_spider.archive.summary import Summary, newest_run, summarise
 from orderbooks_spider.archive.verify import verify
 from orderbooks_spider.config import load, positive_seconds
-from orderbooks_spider.errors import EXIT_OK, OrderbooksError
+from orderbooks_spider.errors import EXIT_OK, EXIT_PROBLEMS, OrderbooksError
+from orderbooks_spider.normalize import text
+from orderbooks_spider.normalize.run import normalise_archives
 from orderbooks_spider.spiders.crawl import run_spider
 from orderbooks_spider.spiders.polymarket_books import PolymarketBooksSpider
 
 PROJECT = Path(__file__).resolve().parents[1]
+DATASET = "dataset"
+"""Where the tables go, below the archive's root: one folder holds all that the demo makes."""
 CONFIG = PROJECT / "config" / "polymarket_collector.sandbox.yaml"
 
 
 def main() -> int:
-    """Run the three steps."""
+    """Run the four steps."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -50,13 +55,17 @@ def main() -> int:
         report = verify(root)
         for line in verify_text.lines(report):
             print(line)
+        print("\n== normalise", flush=True)
+        made = normalise_archives([root], root / DATASET)
+        for line in [*text.table_lines(made), *made.errors]:
+            print(line)
         print("\n== summary of this run")
         for line in summary_lines(summarise(root, newest_run(root)), root):
             print(line)
     except OrderbooksError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    return report.exit_code
+    return report.exit_code or (EXIT_PROBLEMS if made.errors else EXIT_OK)
 
 
 def summary_lines(summary: Summary, root: Path) -> list[str]:
@@ -75,6 +84,7 @@ def summary_lines(summary: Summary, root: Path) -> list[str]:
         "latency": _times(summary.latency(0.5), summary.latency(0.99), "answered after sent"),
         "rows": f"{summary.rows:,} in {summary.bytes:,} bytes, {size}",
         "venue hashes": f"{hashes['agrees']:,} agree, {hashes['disagrees']:,} disagree",
+        "dataset": f"{root / DATASET}/",
         "run manifest": f"{root}/manifests/runs/*_{summary.run.run_id}.json",
     }
     lines = [f"{name:<16}{value}" for name, value in rows.items()]

@@ -1,5 +1,5 @@
 #!/bin/sh
-# README command 1: collect from the sandbox exchange, verify, and show one screen of what came out.
+# README command 1: collect from the sandbox exchange, verify, normalise, and show one screen of what came out.
 set -eu
 
 usage() {
@@ -7,8 +7,8 @@ usage() {
 usage: sh scripts/demo.sh [--seconds N]
 
 Make .venv if needed, start the sandbox exchange on a free loopback port, collect from it into
-sandbox-data/, verify the archive, and print a summary. Needs no key and no account.
-Exit code 0 only if the archive has no integrity problem.
+sandbox-data/, verify the archive, make its dataset in sandbox-data/dataset/, and print a summary.
+Needs no key and no account. Exit code 0 only if the archive has no integrity problem.
 
   --seconds N   collect for N seconds (default 60)
   --help        show this text

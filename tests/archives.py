@@ -141,14 +141,15 @@ class Collector:
         default_factory=lambda: Archive(fsync_seconds=1, block_seconds=3, rotate_seconds=10)
     )
     said: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    collector_id: str = COLLECTOR
 
     def open(self) -> None:
         """Take the lock, recover, write the run manifest, open the feeds."""
-        self.lock = ArchiveLock.acquire(self.root, COLLECTOR, self.run_id)
-        self.recovered = recover(self.root, COLLECTOR, self.clock)
+        self.lock = ArchiveLock.acquire(self.root, self.collector_id, self.run_id)
+        self.recovered = recover(self.root, self.collector_id, self.clock)
         manifest = RunManifest(
             run_id=self.run_id,
-            collector_id=COLLECTOR,
+            collector_id=self.collector_id,
             environment="sandbox",
             started_utc=iso_utc(self.clock.now_ns),
             collector="orderbooks_spider",
@@ -161,14 +162,14 @@ class Collector:
         setup = WriterSetup(
             self.root, self.settings, self.clock, manifest.context(), self._on_event, self.lock
         )
-        heads = open_feeds(self.root, COLLECTOR)
+        heads = open_feeds(self.root, self.collector_id)
         self.next_seq = {feed: head.next_seq for feed, head in heads.items()}
         self.writers = {feed: FeedWriter(feed, setup, head.manifest_sha256) for feed, head in heads.items()}
 
     def write(self, item: PollItem | MarketItem | EventItem) -> bytes:
         """Stamp and append one row; returns its bytes."""
         feed = {PollItem: BOOKS, MarketItem: MARKETS, EventItem: EVENTS}[type(item)]
-        item.run_id, item.collector_id, item.seq = self.run_id, COLLECTOR, self.next_seq[feed]
+        item.run_id, item.collector_id, item.seq = self.run_id, self.collector_id, self.next_seq[feed]
         item.collector, item.collector_version, item.environment = "orderbooks_spider", "0.1.0", "sandbox"
         row = msgspec.json.encode(item) + b"\n"
         self.writers[feed].append(row, time_of(item))

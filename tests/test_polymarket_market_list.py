@@ -12,8 +12,8 @@ from orderbooks_spider.clock import NS, iso_utc
 from orderbooks_spider.errors import ConfigError
 from orderbooks_spider.items import MarketItem, PollItem
 from orderbooks_spider.polymarket.answers import Answer
-from orderbooks_spider.polymarket.gamma import Pass, Refusal, Sighting
 from orderbooks_spider.polymarket.endpoints import Ask
+from orderbooks_spider.polymarket.gamma import Pass, Refusal, Sighting
 from orderbooks_spider.polymarket.market import Market, read_market
 from orderbooks_spider.polymarket.market_file import read_market_file
 from orderbooks_spider.polymarket.market_list import (

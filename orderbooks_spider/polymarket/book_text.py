@@ -16,7 +16,7 @@ LEVEL_ENDS: Final = b'"}'
 """A level is price and size between these; levels are joined by one comma."""
 
 _HEAD = re.compile(
-    r'\{"market":"0x[0-9a-fA-F]{1,64}","asset_id":"([0-9]{1,78})","timestamp":"([0-9]{1,20})"'
+    r'\{"market":"0x[0-9a-fA-F]{1,64}","asset_id":"([0-9]{1,78})","timestamp":"([0-9]{1,13})"'
     r',"hash":"([0-9a-f]{40})","bids":\['
 ).match
 _BETWEEN = '],"asks":['

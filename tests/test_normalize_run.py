@@ -1,0 +1,355 @@
+"""The dataset as a whole: the same bytes however it is made, only what is new, nothing for a bad input."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import json
+import shutil
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from orderbooks_spider.archive.layout import HOUR_NS
+from orderbooks_spider.clock import NS
+from orderbooks_spider.items import MarketItem
+from orderbooks_spider.normalize.files import TEMPORARY
+from orderbooks_spider.normalize.run import normalise_archives
+from orderbooks_spider.normalize.tables import TABLES
+from orderbooks_spider.polymarket.market import read_market
+from tests.archives import INTERVAL_NS, PHASE_NS, START_NS, Collector, ManualClock, collect, small_archive
+from tests.dataset import Dataset, Tables, normalize
+from tests.test_polymarket_market import raw_market
+
+if TYPE_CHECKING:
+    from orderbooks_spider.items import PollItem
+    from orderbooks_spider.polymarket.market import Market
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clean archive with three segments of polls; tests that change it take a copy."""
+    root = tmp_path_factory.mktemp("archive") / "root"
+    small_archive(root)
+    return root
+
+
+@pytest.fixture
+def copy(archive: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(archive, tmp_path / "root"))
+
+
+def small(root: Path, run_id: str, collector_id: str) -> Path:
+    """Three slots of a collector of its own."""
+    root.mkdir()
+    asyncio.run(collect(Collector(root, run_id, collector_id=collector_id), 3))
+    return root
+
+
+def made(root: Path, out: Path) -> Tables:
+    """The dataset of *root*, made in this process; there must be nothing to complain of."""
+    assert normalise_archives([root], out, workers=1).errors == []
+    return Tables(out)
+
+
+def snapshot(out: Path) -> dict[str, tuple[int, bytes]]:
+    """Time of the last change and content of every file."""
+    files = sorted(path for path in out.rglob("*") if path.is_file())
+    return {path.relative_to(out).as_posix(): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Content of every file."""
+    return {name: content for name, (_, content) in snapshot(out).items()}
+
+
+def segments(root: Path) -> list[Path]:
+    """The sealed segments of polls."""
+    return sorted((root / "raw/polymarket/books").rglob("*.gz"))
+
+
+def sha256(content: bytes) -> str:
+    """Digest in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+# The same bytes.
+
+
+def test_workers_do_not_change_a_byte(archive: Path, tmp_path: Path) -> None:
+    """Two folders, one worker and two: every file, the manifest too, is the same."""
+    one = normalize(archive, tmp_path / "one", "--workers", "1")
+    two = normalize(archive, tmp_path / "two", "--workers", "2")
+    assert (one.done.returncode, two.done.returncode) == (0, 0), one.done.stderr + two.done.stderr
+    assert contents(one.out) == contents(two.out)
+    assert len(one.digests()) > 5
+
+
+def test_cluster_does_not_change_a_byte(archive: Path, tmp_path: Path) -> None:
+    """The workers of a Dask cluster make the same files."""
+    distributed = pytest.importorskip("distributed", reason="needs: pip install distributed")
+    made(archive, tmp_path / "here")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        page = normalise_archives([archive], tmp_path / "there", scheduler=cluster.scheduler_address)
+    assert page.errors == []
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+
+
+def test_second_run_touches_nothing(archive: Path, tmp_path: Path) -> None:
+    """Where nothing is new no file is written, not even with the same content."""
+    before = snapshot(made(archive, tmp_path / "out").out)
+    assert snapshot(made(archive, tmp_path / "out").out) == before
+
+
+def test_new_segments_leave_old_files_alone(tmp_path: Path) -> None:
+    """A later run of the collector adds its files; the end is what a fresh dataset of all would be."""
+    root = tmp_path / "root"
+    small_archive(root, 12)
+    before = snapshot(made(root, tmp_path / "out").out)
+    clock = ManualClock(START_NS + 40 * NS)
+    asyncio.run(collect(Collector(root, "run2", clock), 5))
+    after = snapshot(made(root, tmp_path / "out").out)
+    old = {name for name in before if name.startswith(("books/", "polls/")) and "derived" not in name}
+    assert len(old) == 4
+    assert {name: after[name] for name in old} == {name: before[name] for name in old}
+    assert contents(tmp_path / "out") == contents(made(root, tmp_path / "fresh").out)
+
+
+def test_missing_output_is_made_again(archive: Path, tmp_path: Path) -> None:
+    """A file that somebody removed or cut is there again after the next run, and no other is touched."""
+    out = made(archive, tmp_path / "out").out
+    before = snapshot(out)
+    gone, cut = sorted((out / "books").rglob("*.parquet"))[:2]
+    gone.unlink()
+    cut.write_bytes(cut.read_bytes()[:-1])
+    made(archive, out)
+    assert contents(out) == {name: content for name, (_, content) in before.items()}
+
+
+# What the files are.
+
+
+def test_files_follow_schema_and_partition(archive: Path, tmp_path: Path) -> None:
+    """Each file has its table's schema, its rows belong to the hour of its folder and stand in order."""
+    dataset = made(archive, tmp_path / "out")
+    for name, table in TABLES.items():
+        for path in dataset.files(name):
+            schema = pq.read_schema(path)
+            assert (schema.remove_metadata(), schema.metadata) == (table.schema, None)
+            rows = pl.read_parquet(path, hive_partitioning=False)
+            hours = pl.from_epoch(rows[table.time], "ns").dt.strftime("date=%F/hour=%H").unique()
+            assert [path.parent] == [dataset.out / name / hour for hour in hours]
+            assert rows.equals(rows.sort(table.order))
+
+
+def test_late_row_goes_to_its_own_hour(tmp_path: Path) -> None:
+    """A segment that holds rows of two hours gives two files, each with its hour's rows."""
+    root, before_ns = tmp_path / "root", START_NS // HOUR_NS * HOUR_NS
+
+    def late(item: PollItem) -> PollItem:
+        if item.due_ns == START_NS + 3 * INTERVAL_NS + PHASE_NS:
+            item.due_ns, item.slot = before_ns - NS + PHASE_NS, before_ns // NS - 1
+        return item
+
+    small_archive(root, 5, change=late)
+    page = normalise_archives([root], tmp_path / "out", workers=1)
+    rows = {output.hour_ns: output.rows for output in page.outputs() if output.table == "books"}
+    assert rows == {before_ns - HOUR_NS: 2, before_ns: 8}
+
+
+def test_rows_name_their_place(archive: Path, tmp_path: Path) -> None:
+    """File, member and line of a row lead to the raw row that it was made from."""
+    for row in made(archive, tmp_path / "out").read("books").to_dicts():
+        lines = _member(archive / row["raw_file"], row["raw_member"])
+        raw = json.loads(lines[row["raw_line"]])
+        assert (raw["seq"], raw["token_id"], raw["due_ns"]) == (row["seq"], row["token_id"], row["due_ns"])
+        assert json.loads(raw["body"])["hash"] == row["venue_hash"]
+
+
+def _member(path: Path, number: int) -> list[bytes]:
+    data = path.read_bytes()
+    for _ in range(number + 1):
+        inflate = zlib.decompressobj(31)
+        text = inflate.decompress(data)
+        data = inflate.unused_data
+    return text.splitlines()
+
+
+def test_manifest_names_inputs_and_outputs(archive: Path, tmp_path: Path) -> None:
+    """Each segment with its digest, each file with its digest, and sums over both; no path, no time."""
+    out = made(archive, tmp_path / "out").out
+    text = (out / "manifests/normalization.json").read_text(encoding="utf-8")
+    page = json.loads(text)
+    for done in page["segments"]:
+        assert sha256((archive / done["input"]["file"]).read_bytes()) == done["input"]["sha256"]
+        for output in done["outputs"]:
+            assert sha256((out / output["file"]).read_bytes()) == output["sha256"]
+    named = {output["file"] for part in page["segments"] + page["derived"] for output in part["outputs"]}
+    assert named == {name for name in contents(out) if not name.startswith("manifests/normalization")}
+    assert page["tables"]["books"]["rows"] == page["results"]["ok"] == 50
+    assert page["checks"]["hash"] == {"counted": 50, "flagged": 0, "unverifiable": 0}
+    assert str(tmp_path) not in text
+    assert str(archive) not in text
+
+
+def test_markets_say_when_they_were_known(tmp_path: Path) -> None:
+    """Records and refusals become rows with the time of the observation; an outcome is in the later one."""
+    open_market = read_market(raw_market())
+    closed = read_market(
+        raw_market(closed=True, outcomePrices='["1", "0"]', closedTime="2026-04-16 07:15:20+00")
+    )
+    items = [
+        MarketItem(kind="answer", observed_ns=START_NS, body="{}"),
+        _record(open_market, START_NS + 1),
+        MarketItem(kind="refused", observed_ns=START_NS + 2, reason="no tokens", market_slug="btc-x"),
+        _record(closed, START_NS + 3),
+    ]
+    collector = Collector(tmp_path / "root")
+    collector.root.mkdir()
+    asyncio.run(_write(collector, items))
+    rows = made(collector.root, tmp_path / "out").read("markets").to_dicts()
+    assert [(row["kind"], row["observed_ns"] - START_NS, row["resolved"]) for row in rows] == [
+        ("market", 1, False),
+        ("refused", 2, None),
+        ("market", 3, True),
+    ]
+    first, refused, last = rows
+    assert (first["up_outcome_price"], last["up_outcome_price"], last["down_outcome_price"]) == (
+        None,
+        "1",
+        "0",
+    )
+    assert (first["up_token_id"], first["down_token_id"]) == open_market.token_ids
+    assert (first["window"], first["window_start_ns"]) == ("5m", open_market.window_start_ns)
+    assert (str(first["tick_size"]), str(first["min_order_size"])) == ("0.0100", "5.000000")
+    assert (refused["reason"], refused["condition_id"], refused["closed"]) == ("no tokens", None, None)
+
+
+def _record(market: Market, observed_ns: int) -> MarketItem:
+    return MarketItem(
+        kind="market", observed_ns=observed_ns, request_id="q", market=market.record(),
+        market_slug=market.market_slug, condition_id=market.condition_id,
+    )  # fmt: skip
+
+
+async def _write(collector: Collector, items: list[MarketItem]) -> None:
+    collector.open()
+    for item in items:
+        collector.write(item)
+    await collector.close()
+
+
+# Bad input.
+
+
+def complaint(done: Dataset, code: int) -> str:
+    """What a user reads when nothing could be made: one line, no traceback."""
+    assert done.done.returncode == code, done.done.stderr
+    (line,) = done.done.stderr.splitlines()
+    return line
+
+
+def test_damaged_segment_is_left_out_until_restored(archive: Path, copy: Path, tmp_path: Path) -> None:
+    """It is named and ends with 1, the others come out; restored, it is as if it had never been damaged."""
+    path = segments(copy)[1]
+    good = path.read_bytes()
+    path.write_bytes(good[:100] + bytes([good[100] ^ 1]) + good[101:])
+    done = normalize(copy, tmp_path / "out")
+    assert done.done.returncode == 1
+    assert f"{path}: expected the sha256 of its manifest" in done.done.stderr
+    assert "Traceback" not in done.done.stderr
+    assert len(done.files("books")) == len(segments(copy)) - 1
+    path.write_bytes(good)
+    healed = normalize(copy, tmp_path / "out")
+    assert healed.done.returncode == 0
+    assert contents(healed.out) == contents(made(archive, tmp_path / "fresh").out)
+
+
+def test_row_that_is_no_poll_stops_its_segment(copy: Path, tmp_path: Path) -> None:
+    """A sealed row of another shape is named with member and line; its segment is left out."""
+    path = segments(copy)[0]
+    lines = gzip.decompress(path.read_bytes()).replace(b'"due_ns":', b'"do_ns":', 1)
+    reseal(path, gzip.compress(lines))
+    done = normalize(copy, tmp_path / "out", "--workers", "2")
+    assert done.done.returncode == 1
+    assert f"{path}: member 0 line 0: expected a row of its feed" in done.done.stderr
+    assert len(done.files("books")) == len(segments(copy)) - 1
+
+
+def reseal(path: Path, content: bytes) -> None:
+    """Put *content* in the place of a segment and let its manifest agree."""
+    path.write_bytes(content)
+    root = path.parents[7]
+    manifest = Path(str(path).replace("/raw/", "/manifests/").replace(".jsonl.gz", ".manifest.json"))
+    page = json.loads(manifest.read_bytes())
+    page |= {"sha256": sha256(content), "bytes": len(content)}
+    manifest.write_text(json.dumps(page), encoding="utf-8")
+    assert root.is_dir()
+
+
+def test_manifest_that_cannot_be_read_is_named(copy: Path, tmp_path: Path) -> None:
+    """Its segment is not believed; it is named, the others come out, and an existing dataset still fits."""
+    made(copy, tmp_path / "out")
+    path = min((copy / "manifests/polymarket/books").rglob("*.json"))
+    path.write_text("{", encoding="utf-8")
+    done = normalize(copy, tmp_path / "out")
+    assert done.done.returncode == 1
+    assert f"{path}: expected a manifest" in done.done.stderr
+    assert len(done.files("books")) == len(segments(copy)) - 1
+
+
+def test_offloaded_segment_stays_normalised(copy: Path, tmp_path: Path) -> None:
+    """A segment that was normalised and then purged here changes nothing; one that was not is asked for."""
+    before = snapshot(made(copy, tmp_path / "out").out)
+    for path in (copy / "raw").rglob("*.gz"):
+        path.unlink()
+    assert snapshot(made(copy, tmp_path / "out").out) == before
+    fresh = normalize(copy, tmp_path / "fresh")
+    assert fresh.done.returncode == 1
+    assert f"{path}: expected the segment of its manifest, saw no file" in fresh.done.stderr
+
+
+def test_remains_of_a_killed_run_are_removed(archive: Path, tmp_path: Path) -> None:
+    """What a killed run began under a temporary name is gone after the next."""
+    out = made(archive, tmp_path / "out").out
+    begun = next((out / "books").rglob("*.parquet")).with_name(f"begun{TEMPORARY}")
+    begun.write_bytes(b"PAR1")
+    before = contents(out)
+    made(archive, out)
+    assert contents(out).keys() == before.keys() - {begun.relative_to(out).as_posix()}
+
+
+def test_roots_that_do_not_go_together(archive: Path, copy: Path, tmp_path: Path) -> None:
+    """A collector in two roots, live beside sandbox, a dataset of other archives: 78, and one line."""
+    line = complaint(normalize(archive, tmp_path / "out", "--root", str(copy)), 78)
+    assert "both hold books of collector 'c0'" in line
+    out = made(small(tmp_path / "other", "run9", "c0"), tmp_path / "out").out
+    assert "which no given root has" in complaint(normalize(archive, out), 78)
+    for path in (copy / "manifests/polymarket").rglob("*.json"):
+        path.write_text(path.read_text("utf-8").replace('"sandbox"', '"live"'), encoding="utf-8")
+        if "/events/" in path.as_posix():
+            path.unlink()
+    line = complaint(normalize(copy, out), 78)
+    assert "sandbox evidence" in line
+    assert "live" in line
+    assert "part of the archive" in complaint(normalize(archive, archive / "raw" / "x"), 78)
+
+
+def test_archives_of_two_collectors_become_one_dataset(archive: Path, tmp_path: Path) -> None:
+    """Every row of both roots is there, each under its collector; the order of the roots says nothing."""
+    other = small(tmp_path / "other", "run1", "c1")
+    one = normalize(archive, tmp_path / "one", "--root", str(other))
+    assert one.done.returncode == 0, one.done.stderr
+    counts = one.read("books").group_by("collector_id").len().sort("collector_id").rows()
+    assert counts == [("c0", 50), ("c1", 6)]
+    assert one.read("quality").height == 4
+    two = normalize(other, tmp_path / "two", "--root", str(archive))
+    assert contents(two.out) == contents(one.out)
