@@ -186,7 +186,7 @@ def _checks(
     both = bid is not None and ask is not None
     off_tick = any(tick and (value % tick != 0 or not 0 < value < 1) for side in priced for value in side)
     too_wide = both and row["spread"] is None
-    too_deep = row["bid_depth"] is None or row["ask_depth"] is None
+    too_deep = any(row[key] is None for key in row if "_depth" in key)
     odd = _is_odd(book, row) or None in prices or None in sizes or too_wide or too_deep
     return {
         "unreadable": False,

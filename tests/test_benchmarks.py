@@ -83,6 +83,9 @@ def test_storage_shows_what_sorting_saves(tmp_path: Path) -> None:
     [
         ("discovery.py --hours 0.1", {"requests", "sealed_bytes_per_24h"}),
         ("exporter.py --rows 50", {"machine", "ratio", "msgspec encoder"}),
+        pytest.param(
+            "normalize.py --turns 1 --tokens 2 --workers", {"machine", "readers", "workers"}, marks=pytest.mark.slow
+        ),
         ("sealing.py --rows 200 --rounds 1", {"machine", "ways"}),
         ("verify.py --gigabytes 0.001", {"machine", "answered", "skipped"}),
     ],

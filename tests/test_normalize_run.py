@@ -264,7 +264,7 @@ def test_damaged_segment_is_left_out_until_restored(archive: Path, copy: Path, t
     path.write_bytes(good[:100] + bytes([good[100] ^ 1]) + good[101:])
     done = normalize(copy, tmp_path / "out")
     assert done.done.returncode == 1
-    assert f"{path}: expected the sha256 of its manifest" in done.done.stderr
+    assert f"{path.relative_to(copy)}: expected the sha256 of its manifest" in done.done.stderr
     assert "Traceback" not in done.done.stderr
     assert len(done.files("books")) == len(segments(copy)) - 1
     path.write_bytes(good)
@@ -280,7 +280,7 @@ def test_row_that_is_no_poll_stops_its_segment(copy: Path, tmp_path: Path) -> No
     reseal(path, gzip.compress(lines))
     done = normalize(copy, tmp_path / "out", "--workers", "2")
     assert done.done.returncode == 1
-    assert f"{path}: member 0 line 0: expected a row of its feed" in done.done.stderr
+    assert f"{path.relative_to(copy)}: member 0 line 0: expected a row of its feed" in done.done.stderr
     assert len(done.files("books")) == len(segments(copy)) - 1
 
 
@@ -302,7 +302,7 @@ def test_manifest_that_cannot_be_read_is_named(copy: Path, tmp_path: Path) -> No
     path.write_text("{", encoding="utf-8")
     done = normalize(copy, tmp_path / "out")
     assert done.done.returncode == 1
-    assert f"{path}: expected a manifest" in done.done.stderr
+    assert f"{path.relative_to(copy)}: expected a manifest" in done.done.stderr
     assert len(done.files("books")) == len(segments(copy)) - 1
 
 
@@ -314,7 +314,7 @@ def test_offloaded_segment_stays_normalised(copy: Path, tmp_path: Path) -> None:
     assert snapshot(made(copy, tmp_path / "out").out) == before
     fresh = normalize(copy, tmp_path / "fresh")
     assert fresh.done.returncode == 1
-    assert f"{path}: expected the segment of its manifest, saw no file" in fresh.done.stderr
+    assert f"{path.relative_to(copy)}: expected the segment of its manifest, saw no file" in fresh.done.stderr
 
 
 def test_remains_of_a_killed_run_are_removed(archive: Path, tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ class Books:
         bids = Shape(self._bodies.bids.take(book), descending=True)
         asks = Shape(self._bodies.asks.take(book), descending=False)
         marks = Marks(len(book))
-        self._mark_book(marks, said, bids, asks)
+        _mark_book(marks, said, bids, asks)
+        _mark_levels(marks, said, bids, asks)
         self._mark_times(marks, said, self._before[part])
         self.checks += marks.counts()
         found = self._polls.common(said["row"])
@@ -86,33 +87,6 @@ class Books:
         equal[known] = same(self._bodies.bids, book, self._bodies.bids, earlier)
         equal[known] &= same(self._bodies.asks, book, self._bodies.asks, earlier)
         return pa.array(~equal, mask=~known)
-
-    def _mark_book(self, marks: Marks, said: dict[str, Integers], bids: Shape, asks: Shape) -> None:
-        """The checks that look at one book alone."""
-        readable = said["readable"] == 1
-        full = [side.side.counts > 0 for side in (bids, asks)]
-        both = (bids.best_price != NONE) & (asks.best_price != NONE)
-        odd = bids.incomplete | asks.incomplete | bids.too_deep | asks.too_deep
-        odd |= both & (np.abs(asks.best_price - bids.best_price) >= PRICE_LIMIT)
-        marks.mark("unreadable", ~readable)
-        marks.mark("unrepresentable", odd | (said["odd"] == 1), readable)
-        for name in ("hash", "mirror"):
-            state = said[f"{name}_state"]
-            marks.mark(name, state == DISAGREES, state != UNVERIFIABLE)
-        marks.mark("empty", ~full[0] & ~full[1], readable)
-        marks.mark("one_sided", full[0] != full[1], readable)
-        marks.mark("crossed", bids.best_price > asks.best_price, both)
-        marks.mark("locked", bids.best_price == asks.best_price, both)
-        ghost = (bids.best_price <= price_of(GHOST_BID)) & (asks.best_price >= price_of(GHOST_ASK))
-        marks.mark("ghost", ghost, both)
-        tick = said["tick_size"]
-        off_tick = bids.off_tick(tick) | asks.off_tick(tick)
-        known = readable & (tick > 0)
-        marks.mark("off_tick", off_tick, known & (off_tick | ~(bids.unpriced | asks.unpriced)))
-        twice = bids.twice | asks.twice
-        marks.mark("duplicate_level", twice, readable & (twice | ~(bids.unpriced | asks.unpriced)))
-        none = bids.non_positive | asks.non_positive
-        marks.mark("non_positive_size", none, readable & (none | ~(bids.unsized | asks.unsized)))
 
     def _mark_times(self, marks: Marks, said: dict[str, Integers], before: Integers) -> None:
         """The checks that look at times, and at the book before."""
@@ -151,7 +125,8 @@ class Shape:
         away = (side.prices - np.repeat(side.best(side.prices), side.counts)) * self._sign
         for cents in CENTS:
             self.depths[f"depth_{cents}c"] = self._depth(away <= cents * _CENT)
-        self.too_deep = ~self.incomplete & (self.depths["depth"] == NONE)
+        too_deep = np.any([depth == NONE for depth in self.depths.values()], axis=0)
+        self.too_deep = ~self.incomplete & too_deep
         self.non_positive = side.any((side.sizes <= 0) & (side.sizes != NONE))
 
     @property
@@ -192,9 +167,46 @@ class Shape:
         return np.where(self.incomplete, NONE, self.side.depth(chosen))
 
 
+def _both(bids: Shape, asks: Shape) -> Flags:
+    """Where both sides have a best price."""
+    found: Flags = (bids.best_price != NONE) & (asks.best_price != NONE)
+    return found
+
+
+def _mark_book(marks: Marks, said: dict[str, Integers], bids: Shape, asks: Shape) -> None:
+    """The checks that look at one book alone."""
+    readable = said["readable"] == 1
+    full = [side.side.counts > 0 for side in (bids, asks)]
+    odd = bids.incomplete | asks.incomplete | bids.too_deep | asks.too_deep
+    odd |= _both(bids, asks) & (np.abs(asks.best_price - bids.best_price) >= PRICE_LIMIT)
+    marks.mark("unreadable", ~readable)
+    marks.mark("unrepresentable", odd | (said["odd"] == 1), readable)
+    for name in ("hash", "mirror"):
+        state = said[f"{name}_state"]
+        marks.mark(name, state == DISAGREES, state != UNVERIFIABLE)
+    marks.mark("empty", ~full[0] & ~full[1], readable)
+    marks.mark("one_sided", full[0] != full[1], readable)
+
+
+def _mark_levels(marks: Marks, said: dict[str, Integers], bids: Shape, asks: Shape) -> None:
+    """The checks that look at prices and sizes."""
+    readable, tick, both = said["readable"] == 1, said["tick_size"], _both(bids, asks)
+    marks.mark("crossed", bids.best_price > asks.best_price, both)
+    marks.mark("locked", bids.best_price == asks.best_price, both)
+    ghost = (bids.best_price <= price_of(GHOST_BID)) & (asks.best_price >= price_of(GHOST_ASK))
+    marks.mark("ghost", ghost, both)
+    priced, sized = ~(bids.unpriced | asks.unpriced), ~(bids.unsized | asks.unsized)
+    off_tick = bids.off_tick(tick) | asks.off_tick(tick)
+    marks.mark("off_tick", off_tick, readable & (tick > 0) & (off_tick | priced))
+    twice = bids.twice | asks.twice
+    marks.mark("duplicate_level", twice, readable & (twice | priced))
+    none = bids.non_positive | asks.non_positive
+    marks.mark("non_positive_size", none, readable & (none | sized))
+
+
 def _prices(bids: Shape, asks: Shape) -> dict[str, pa.Array]:
     """What both best prices together give."""
-    both = (bids.best_price != NONE) & (asks.best_price != NONE)
+    both = _both(bids, asks)
     spread = np.where(both, asks.best_price - bids.best_price, NONE)
     mid = np.where(both, (asks.best_price + bids.best_price) * 5, NONE)  # half, and one digit more
     return {
