@@ -20,6 +20,8 @@ from bench.collectors import ScriptPoll, ScriptRow
 from bench.memory import Point, at, slope
 from tests.payloads import recorded
 
+pytestmark = pytest.mark.slow  # each starts exchanges and collectors: minutes in all
+
 PROJECT = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 600
 """Only against a benchmark that would hang for ever."""
@@ -84,7 +86,9 @@ def test_storage_shows_what_sorting_saves(tmp_path: Path) -> None:
         ("discovery.py --hours 0.1", {"requests", "sealed_bytes_per_24h"}),
         ("exporter.py --rows 50", {"machine", "ratio", "msgspec encoder"}),
         pytest.param(
-            "normalize.py --turns 1 --tokens 2 --workers", {"machine", "readers", "workers"}, marks=pytest.mark.slow
+            "normalize.py --turns 1 --tokens 2 --workers",
+            {"machine", "readers", "workers"},
+            marks=pytest.mark.slow,
         ),
         ("sealing.py --rows 200 --rounds 1", {"machine", "ways"}),
         ("verify.py --gigabytes 0.001", {"machine", "answered", "skipped"}),

@@ -139,8 +139,8 @@ class StampingDownloadHandler(BaseDownloadHandler):
         return b"".join(pieces), True
 
     def _refuse_foreign(self, method: str, url: URL) -> None:
-        if url.authority not in self._hosts:
-            raise ForeignRequestError(f"{url.authority} is not a host of the config")
+        if url.raw_authority not in self._hosts:
+            raise ForeignRequestError(f"{url.raw_authority} is not a host of the config")
         if method != "GET" and not (method == "POST" and url.path == "/books"):
             raise ForeignRequestError(f"{method} {url.path} is never sent")
 
