@@ -4,27 +4,27 @@
 An hour of the sandbox's books, sealed by the archive's own functions, goes through every contestant in
 turns, each in a process of its own on one core; what counts is CPU time, imports left out.
 
-  gunzip      only unpacks the file: the bound that no reader of gzip passes
-  normalise   one task of the dataset: all columns, all levels, all checks
-  duckdb      a hand-written query for the same numbers and levels, without hash, mirror or any check
-  pandas      json.loads of each row and each body, then pandas: numbers as floats, no levels
-  python      the same in a plain loop that writes csv
+  gunzip        only unpacks the file: the bound that no reader of gzip passes
+  normalise     one task of the dataset: tables books and polls, with every check
+  duckdb        a hand-written query: the columns of books without hash, mirror, flags and lineage
+  pandas        json.loads of each row and each body, decimals, a frame: the same columns
+  python        the same in a plain loop that writes csv
+  duckdb_quick  best prices, counts and depths only: what one writes for a first look
+  python_quick  the same as floats in a plain loop
 
 `--workers` also runs the script over four such hours with one worker and with two, by the clock;
 `--day` runs it over a day of 20 tokens at a poll a second (1.7 million books) and watches its memory.
 
+Targets: 15,000 books/s a core, 5 times python, as fast as duckdb, 1.7 times with two workers, a day in
+less than 600 MB.
+
 Examples:
   python bench/normalize.py
   python bench/normalize.py --turns 7 --workers --day --json normalize.json
-
-Exit codes: 0 every target met that was measured; 1 one is not (15,000 books/s a core, 5 times python,
-as fast as duckdb, 1.7 times with two workers, a day below 600 MB); 2 a contestant failed.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -36,42 +36,38 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench import report
 from bench.baselines import readers
 from bench.hours import HOUR_SECONDS, answered, write_hours
 
 PROJECT = Path(__file__).resolve().parents[1]
 SCRIPT = PROJECT / "scripts/normalize_polymarket_orderbooks.py"
-TOKENS = 20
-DAY_HOURS, HOURS_FOR_WORKERS = 24, 4
-BOOKS_PER_SECOND, TIMES_PYTHON, TIMES_DUCKDB, TIMES_WORKERS, DAY_MB = 15_000, 5.0, 1.0, 1.7, 600
+TOKENS, DAY_HOURS, HOURS_FOR_WORKERS = 20, 24, 4
 
 
-def in_turns(root: Path, turns: int) -> dict[str, list[float]]:
+def contest(root: Path, turns: int) -> dict[str, list[float]]:
     """CPU seconds of each contestant, a value per turn."""
     seconds: dict[str, list[float]] = {name: [] for name in readers.CONTESTANTS}
     for _ in range(turns):
         for name, took in seconds.items():
             with tempfile.TemporaryDirectory() as out:
-                command = [sys.executable, "-m", "bench.baselines.readers", name, str(root), out]
-                done = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True)
+                words = [sys.executable, "-m", "bench.baselines.readers", name, str(root), out]
+                done = subprocess.run(words, cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True)
             took.append(float(done.stdout))
     return seconds
 
 
-def show_turns(seconds: dict[str, list[float]], books: int) -> dict[str, Any]:
-    """Print the table: medians, and ratios turn by turn with their spread."""
-    result: dict[str, Any] = {}
-    print(f"{books:,} books, {len(seconds['gunzip'])} turns; normalise is so many times as fast:")
-    print(f"{'':<12}{'books/s':>10}{'us/book':>9}{'median':>9}{'lowest':>9}{'highest':>9}")
+def print_contest(seconds: dict[str, list[float]], books: int) -> dict[str, Any]:
+    """Speeds, and turn by turn how many times as fast normalise is; returns them for JSON."""
+    result, rows = {}, []
     for name, took in seconds.items():
-        middle = statistics.median(took)
-        ratios = sorted(other / own for other, own in zip(took, seconds["normalise"], strict=True))
-        result[name] = {"seconds": took, "books_per_second": round(books / middle), "ratios": ratios}
-        ratio = statistics.median(ratios)
-        print(
-            f"{name:<12}{books / middle:>10,.0f}{middle / books * 1e6:>9.1f}"
-            f"{ratio:>9.2f}{ratios[0]:>9.2f}{ratios[-1]:>9.2f}"
-        )
+        speeds = [books / one for one in took]
+        times = [other / own for other, own in zip(took, seconds["normalise"], strict=True)]
+        result[name] = {"books_per_second": report.summary(speeds), "times": report.summary(times)}
+        each = statistics.median(took) / books * 1e6
+        rows.append((name, report.spread(speeds, ",.0f"), f"{each:.1f}", report.spread(times)))
+    header = ("reader", "books/s of CPU", "us a book", "normalise is so many times as fast")
+    report.print_table(header, rows)
     return result
 
 
@@ -82,94 +78,74 @@ def by_workers(root: Path, turns: int) -> dict[str, list[float]]:
         for workers, took in seconds.items():
             with tempfile.TemporaryDirectory() as out:
                 begin = time.perf_counter()
-                subprocess.run(command(root, Path(out), workers), check=True, stdout=subprocess.DEVNULL)
+                subprocess.run(script(root, out, workers), check=True, stdout=subprocess.DEVNULL)
                 took.append(time.perf_counter() - begin)
     return seconds
 
 
-def command(root: Path, out: Path, workers: str) -> list[str]:
-    """How an operator runs it."""
-    return [sys.executable, str(SCRIPT), "--root", str(root), "--out", str(out), "--workers", workers]
+def print_workers(seconds: dict[str, list[float]], books: int) -> dict[str, Any]:
+    """Speeds by the clock, and what the second worker brings."""
+    gains = [one / two for one, two in zip(seconds["1"], seconds["2"], strict=True)]
+    speeds = {workers: [books / one for one in took] for workers, took in seconds.items()}
+    rows = [(workers, report.spread(found, ",.0f")) for workers, found in speeds.items()]
+    report.print_table(("workers", "books/s by the clock"), [*rows, ("gain", report.spread(gains))])
+    return {"gain": report.summary(gains)} | {name: report.summary(found) for name, found in speeds.items()}
 
 
-def day(root: Path) -> dict[str, Any]:
-    """Seconds by the clock and peak memory (MB) of a day, one worker: it works in the script's process."""
+def day(root: Path, books: int) -> dict[str, Any]:
+    """A day with one worker, which works in the script's own process; its time and peak memory."""
     with tempfile.TemporaryDirectory() as out:
         begin = time.perf_counter()
-        child = subprocess.Popen(command(root, Path(out), "1"), stdout=subprocess.DEVNULL)
+        child = subprocess.Popen(script(root, out, "1"), stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         took = time.perf_counter() - begin
-        size = sum(path.stat().st_size for path in Path(out).rglob("*.parquet"))
-    raw = sum(path.stat().st_size for path in root.rglob("*.jsonl.gz"))
-    books = TOKENS * HOUR_SECONDS * DAY_HOURS
-    peak = usage.ru_maxrss * 1024 / 1e6
-    print(f"\na day of {TOKENS} tokens: {books:,} books in {took:.0f} s, {books / took:,.0f} books/s;")
-    print(f"peak {peak:.0f} MB; {raw / 1e6:.0f} MB of segments, {size / 1e6:.0f} MB of dataset")
-    return {
-        "books": books,
-        "seconds": round(took, 1),
-        "peak_mb": round(peak, 1),
-        "exit_code": child.returncode,
-    }
+        assert child.returncode == 0, child.returncode
+        made = sum(path.stat().st_size for path in Path(out).rglob("*.parquet"))
+    sealed = sum(path.stat().st_size for path in root.rglob("*.jsonl.gz"))
+    found = {"books": books, "seconds": took, "peak_mb": usage.ru_maxrss * 1024 / 1e6}
+    found |= {"segments_mb": sealed / 1e6, "dataset_mb": made / 1e6}
+    report.print_table(
+        ("books", "seconds", "books/s by the clock", "peak MB", "MB of segments", "MB of dataset"),
+        [
+            (
+                f"{books:,}", f"{took:.0f}", f"{books / took:,.0f}", f"{found['peak_mb']:.0f}",
+                f"{found['segments_mb']:.0f}", f"{found['dataset_mb']:.0f}",
+            )
+        ],
+    )  # fmt: skip
+    return found
+
+
+def script(root: Path, out: str, workers: str) -> list[str]:
+    """How an operator runs it."""
+    return [sys.executable, str(SCRIPT), "--root", str(root), "--out", out, "--workers", workers]
 
 
 def main() -> int:
-    """Measure what is asked for, print it, judge it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Measure what is asked for."""
+    parser = report.parser(__doc__)
     parser.add_argument("--turns", type=int, default=5, metavar="N", help="how often (default 5)")
-    parser.add_argument("--tokens", type=int, default=TOKENS, metavar="N", help="of the hour (default 20)")
+    parser.add_argument("--tokens", type=int, default=TOKENS, metavar="N", help="of an hour (default 20)")
     parser.add_argument("--workers", action="store_true", help="also one worker against two")
     parser.add_argument("--day", action="store_true", help="also a day of 20 tokens (minutes)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers there")
     options = parser.parse_args()
-    result: dict[str, Any] = {}
-    try:
-        met = _measure(options, result)
-    except subprocess.CalledProcessError as error:
-        print(
-            f"{' '.join(map(str, error.cmd))} ended with {error.returncode}\n{error.stderr or ''}",
-            file=sys.stderr,
-        )
-        return 2
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    for target, is_met in met.items():
-        print(f"{'met' if is_met else 'NOT MET':<8}{target}")
-    return 0 if all(met.values()) else 1
-
-
-def _measure(options: argparse.Namespace, result: dict[str, Any]) -> dict[str, bool]:
-    """Fill *result*; returns which targets are met."""
+    result: dict[str, Any] = {"machine": report.print_machine()}
+    hour = options.tokens * HOUR_SECONDS
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        write_hours(root, options.tokens, 1, answered(options.tokens))
-        found = show_turns(in_turns(root, options.turns), options.tokens * HOUR_SECONDS)
-    result["turns"] = found
-    speed = found["normalise"]["books_per_second"]
-    ratio = {name: statistics.median(found[name]["ratios"]) for name in ("python", "duckdb")}
-    met = {
-        f"{BOOKS_PER_SECOND:,} books/s a core: {speed:,}": speed >= BOOKS_PER_SECOND,
-        f"{TIMES_PYTHON:g} times python: {ratio['python']:.1f}": ratio["python"] >= TIMES_PYTHON,
-        f"as fast as duckdb: {ratio['duckdb']:.2f}": ratio["duckdb"] >= TIMES_DUCKDB,
-    }
+        write_hours(Path(folder), options.tokens, 1, answered(options.tokens))
+        result["readers"] = print_contest(contest(Path(folder), options.turns), hour)
     if options.workers:
         with tempfile.TemporaryDirectory() as folder:
             write_hours(Path(folder), options.tokens, HOURS_FOR_WORKERS, answered(options.tokens))
-            result["workers"] = seconds = by_workers(Path(folder), options.turns)
-        gains = sorted(one / two for one, two in zip(seconds["1"], seconds["2"], strict=True))
-        gain = statistics.median(gains)
-        print(f"\ntwo workers against one: {gain:.2f} times ({gains[0]:.2f} to {gains[-1]:.2f})")
-        met[f"{TIMES_WORKERS} times with two workers: {gain:.2f}"] = gain >= TIMES_WORKERS
+            took = by_workers(Path(folder), options.turns)
+            result["workers"] = print_workers(took, hour * HOURS_FOR_WORKERS)
     if options.day:
         with tempfile.TemporaryDirectory() as folder:
             write_hours(Path(folder), TOKENS, DAY_HOURS, answered(TOKENS))
-            result["day"] = day(Path(folder))
-        peak = result["day"]["peak_mb"]
-        met[f"a day below {DAY_MB} MB: {peak}"] = peak < DAY_MB and result["day"]["exit_code"] == 0
-    return met
+            result["day"] = day(Path(folder), TOKENS * HOUR_SECONDS * DAY_HOURS)
+    report.write_json(options.json, result)
+    return 0
 
 
 if __name__ == "__main__":

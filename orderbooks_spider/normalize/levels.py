@@ -174,16 +174,16 @@ def _read(text: bytes) -> tuple[Integers, Integers, Integers] | None:
         return None if text else (quotes, quotes, quotes)
     at = quotes.reshape(levels, _QUOTES)
     begin, price, between, size, end = at[:, 0] - 1, at[:, 2] + 1, at[:, 3], at[:, 6] + 1, at[:, 7]
+    # Where the quotes stand is known; what stands between them is compared, a word for each piece.
     fits = (
-        begin[0] == MARGIN
-        and end[-1] + len(LEVEL_ENDS) == MARGIN + len(text)
+        text.startswith(LEVEL_BEGINS)
+        and text.endswith(LEVEL_ENDS)
         and bool((price - begin == len(LEVEL_BEGINS)).all())
         and bool((size - between == len(LEVEL_BETWEEN)).all())
         and bool((begin[1:] - end[:-1] == len(LEVEL_ENDS) + 1).all())
-        and _holds(buffer, begin, LEVEL_BEGINS)
-        and _holds(buffer, between, LEVEL_BETWEEN)
-        and _holds(buffer, end[:-1], LEVEL_ENDS + b",")
-        and text.endswith(LEVEL_ENDS)
+        and _holds(buffer, begin + 1, LEVEL_BEGINS[1:-1])
+        and _holds(buffer, between + 1, LEVEL_BETWEEN[1:-1])
+        and _holds(buffer, end[:-1], LEVEL_ENDS + b"," + LEVEL_BEGINS[:1])
     )
     if not fits:
         return None
@@ -194,16 +194,11 @@ def _read(text: bytes) -> tuple[Integers, Integers, Integers] | None:
     return begin - MARGIN, prices, sizes
 
 
-def _holds(text: Bytes, places: Integers, literal: bytes) -> bool:
-    """Whether *literal* stands at each of *places*; compared in words, which may overlap."""
-    width = 8 if len(literal) >= 8 else 2
-    kind = np.dtype(f"u{width}")
-    words = np.ndarray((len(text) - width + 1,), kind, text, 0, (1,))
-    for start in range(0, len(literal), width):
-        at = min(start, len(literal) - width)
-        if (words[places + at] != np.frombuffer(literal, kind, 1, at)).any():
-            return False
-    return True
+def _holds(text: Bytes, places: Integers, word: bytes) -> bool:
+    """Whether *word*, of 4 or 8 bytes, stands at each of *places*."""
+    kind = np.dtype(f"u{len(word)}")
+    words = np.ndarray((len(text) - len(word) + 1,), kind, text, 0, (1,))
+    return bool((words[places] == np.frombuffer(word, kind)).all())
 
 
 def _best_first(side: Side, *, descending: bool) -> Side:

@@ -30,6 +30,8 @@ def run_all(tasks: Sequence[Task], workers: int, scheduler: str | None) -> Itera
         StorageError: a worker was killed.
 
     """
+    if not tasks:
+        return
     ordered = sorted(tasks, key=lambda task: (-task.input.bytes, task.input.file))
     if scheduler is not None:
         yield from _on_cluster(ordered, scheduler)

@@ -23,7 +23,7 @@ Row = TypeVar("Row")
 
 
 def read_members(path: Path, decoder: msgspec.json.Decoder[Row]) -> Iterator[list[Row]]:
-    """The rows of each member of *path*; row ``i`` stands in line ``i``.
+    """The rows of each member of *path*; row ``i`` stands in line ``i``, for no sealed line is blank.
 
     Raises:
         ArchiveError: a line is not what *decoder* reads, or the file is not whole gzip members.
@@ -33,10 +33,9 @@ def read_members(path: Path, decoder: msgspec.json.Decoder[Row]) -> Iterator[lis
     for member, text in enumerate(_texts(path)):
         try:
             rows = decoder.decode_lines(text)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            rows = []
-        if len(rows) != text.count(b"\n"):
-            raise ArchiveError(_first_bad(path, member, text, decoder))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            where = place(path, member, _first_bad(text, decoder))
+            raise ArchiveError(f"{where}: expected a row of its feed: {error}; run verify") from error
         yield rows
 
 
@@ -63,12 +62,11 @@ def _texts(path: Path) -> Iterator[bytes]:
             rest = rest or file.read(CHUNK_BYTES)
 
 
-def _first_bad(path: Path, member: int, text: bytes, decoder: msgspec.json.Decoder[Row]) -> str:
-    """What is wrong in *text*, which is not one row per line."""
-    *lines, rest = text.split(b"\n")
-    for number, line in enumerate([*lines, *([rest] if rest else [])]):
+def _first_bad(text: bytes, decoder: msgspec.json.Decoder[Row]) -> int:
+    """The number of the first line that *decoder* does not read."""
+    for number, line in enumerate(text.split(b"\n")):
         try:
             decoder.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            return f"{place(path, member, number)}: expected a row of its feed: {error}; run verify"
-    return f"{place(path, member, len(lines))}: expected a line end behind each row; run verify"
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return number
+    return 0

@@ -10,7 +10,7 @@ import fcntl
 import os
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from orderbooks_spider.archive import durable
 from orderbooks_spider.errors import ConfigError, LockedError
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from orderbooks_spider.normalize.files import Output
     from orderbooks_spider.normalize.segments import Input
     from orderbooks_spider.normalize.sources import Sources
+
+
+INTERRUPTED: Final = "the last run was interrupted: run it again"
 
 
 class Progress(Protocol):
@@ -67,7 +70,7 @@ def normalise_archives(
         StorageError: the dataset cannot be written.
 
     """
-    sources = look_at(roots)
+    sources = look_at(list(dict.fromkeys(root.resolve() for root in roots)))
     for root in roots:
         _check_apart(root, out)
     with _lock(out):
@@ -76,6 +79,8 @@ def normalise_archives(
         if before is not None:
             _check_fits(before, sources, out)
         known = _Known(out, made, before)
+        made.derived = [known.hours[hour_ns] for hour_ns in sorted(known.hours)]
+        made.errors = [INTERRUPTED]
         done, tasks = _plan(sources, out, known)
         try:
             _phase_1(tasks, done, run_all(tasks, workers or os.cpu_count() or 1, scheduler), progress)
@@ -122,7 +127,7 @@ def _plan(sources: Sources, out: Path, known: _Known) -> tuple[dict[str, Done], 
         elif path.exists():
             tasks.append(Task(root=str(segment.names.root.resolve()), out=str(out.resolve()), input=wanted))
         else:
-            text = f"{path}: expected the segment of its manifest, saw no file: fetch it from the remote"
+            text = f"{wanted.file}: expected the segment of its manifest, saw no file: fetch it from the remote"
             done[wanted.file] = Done(input=wanted, error=text)
     return done, tasks
 

@@ -80,8 +80,13 @@ def normalise(task: Task) -> Done:
             data = read_markets(path, task.input.file)
             outputs = write_table(Path(task.out), tables.MARKETS, task.stem, data)
     except OrderbooksError as error:
-        return Done(input=task.input, error=str(error))
+        return Done(input=task.input, error=without_root(str(error), task.root))
     return Done(input=task.input, outputs=outputs)
+
+
+def without_root(text: str, root: str) -> str:
+    """A message for the manifest of a dataset, in which no folder of the machine stands."""
+    return text.replace(f"{root}/", "")
 
 
 def _check_digest(path: Path, said: Input) -> None:

@@ -10,7 +10,7 @@ from orderbooks_spider.archive.manifest import Manifest, read_manifest
 from orderbooks_spider.archive.runs import RunFile, RunManifest
 from orderbooks_spider.errors import ArchiveError, ConfigError
 from orderbooks_spider.items import BOOKS, EVENTS
-from orderbooks_spider.normalize.segments import Input
+from orderbooks_spider.normalize.segments import Input, without_root
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,11 +108,11 @@ def _look_at(root: Path, found: Sources) -> None:
         try:
             manifest, _ = read_manifest(path)
         except ArchiveError as error:
-            found.errors.append(str(error))
+            found.errors.append(without_root(str(error), str(root)))
             found.unreadable.add(segment.file)
             continue
         if manifest.file != segment.file:
-            found.errors.append(f"{path}: expected the manifest of {segment.file}, saw {manifest.file}'s")
+            found.errors.append(f"{layout.relative(root, path)}: expected the manifest of {segment.file}, saw {manifest.file}'s")
             found.unreadable.add(segment.file)
             continue
         found.segments.append(Sealed(segment, manifest))
@@ -129,4 +129,4 @@ def _read_runs(root: Path, found: Sources) -> None:
         try:
             found.runs.append(RunFile.read(path).manifest)
         except ArchiveError as error:
-            found.errors.append(str(error))
+            found.errors.append(without_root(str(error), str(root)))
