@@ -1,0 +1,524 @@
+"""``report_day.py`` end to end: its numbers against the raw rows, its page in a browser, its errors."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from collections import Counter
+from decimal import Decimal
+from html.parser import HTMLParser
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from orderbooks_spider.cadence import Grid
+from orderbooks_spider.clock import NS, iso_utc, parse_utc
+from orderbooks_spider.config import Polling
+from orderbooks_spider.normalize.faults import fault_of
+from orderbooks_spider.polymarket.book import parse_book, venue_hash
+from orderbooks_spider.report.draw_slots import COLOURS
+from orderbooks_spider.report.slots import GAP_LENGTHS
+from orderbooks_spider.report.words import NOT_SHOWN, PICTURES
+from orderbooks_spider.sandbox.child import SandboxChild
+from tests import day_archive
+from tests.archives import small_archive
+from tests.collector import Collector
+from tests.dataset import Dataset, normalize
+from tests.day_report import PROJECT, DayReport, report_day
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Row = dict[str, Any]
+DAY_NS = 24 * 3600 * NS
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs over midnight, with every kind of gap."""
+    root = tmp_path_factory.mktemp("midnight") / "archive"
+    day_archive.day_archive(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def dataset(archive: Path) -> Dataset:
+    """What normalize makes of all of it."""
+    made = normalize(archive, archive.parent / "out")
+    assert made.done.returncode == 0, made.done.stderr
+    return made
+
+
+@pytest.fixture(scope="module")
+def reports(archive: Path) -> dict[str, DayReport]:
+    """The report of each of its days."""
+    made = {date: report_day(archive, date, archive.parent / f"{date}.html") for date in day_archive.DATES}
+    for report in made.values():
+        assert (report.done.returncode, report.done.stderr) == (0, "")
+    return made
+
+
+@pytest.fixture(scope="module")
+def live_like(tmp_path_factory: pytest.TempPathFactory) -> tuple[Collector, DayReport]:
+    """A real collector's archive of some seconds, and the report of its (last) day."""
+    folder = tmp_path_factory.mktemp("collected")
+    with SandboxChild.start() as sandbox:
+        collector = Collector(folder, sandbox.url)
+        assert collector.run(6).returncode == 0
+    date = iso_utc(max(row["due_ns"] for row in collector.rows("books")))[:10]
+    report = report_day(collector.root, date, folder / "report.html")
+    assert (report.done.returncode, report.done.stderr) == (0, "")
+    return collector, report
+
+
+# The numbers, counted again from the raw files.
+
+
+def raw_rows(root: Path, feed: str, date: str) -> list[Row]:
+    """The rows of a feed that belong to a day."""
+    from_ns = parse_utc(f"{date}T00:00:00Z")
+    rows = []
+    for path in sorted((root / "raw" / "polymarket" / feed).rglob("*.jsonl.gz")):
+        for line in gzip.decompress(path.read_bytes()).splitlines():
+            row = json.loads(line)
+            if from_ns <= row.get("due_ns", row.get("at_ns", row.get("observed_ns"))) < from_ns + DAY_NS:
+                rows.append(row)
+    return rows
+
+
+def in_window(row: Row) -> bool:
+    """Whether the slot lies inside its market's window."""
+    return bool(parse_utc(row["window_start"]) <= row["due_ns"] < parse_utc(row["window_end"]))
+
+
+def is_answered(row: Row) -> bool:
+    """By the glossary."""
+    return bool(row["result"] == "ok" or (row["result"] == "no_book" and not in_window(row)))
+
+
+def cause(row: Row) -> str:
+    """``result/reason``."""
+    return f"{row['result']}/{row['reason']}" if row["reason"] else str(row["result"])
+
+
+def rank(values: list[Any], percent: int) -> Any:
+    """Nearest rank."""
+    ordered = sorted(values)
+    return ordered[-(-len(ordered) * percent // 100) - 1] if ordered else None
+
+
+_NOT_POLLED: Row = dict.fromkeys(("reason", "status", "sent_ns", "elapsed_ns"))
+
+
+def down_slots(date: str) -> list[Row]:
+    """The slots of the day for which no process lived, as rows."""
+    return [
+        _NOT_POLLED
+        | {
+            "due_ns": due_ns,
+            "token_id": token_id,
+            "condition_id": market.condition_id,
+            "window_start": iso_utc(market.start_ns),
+            "window_end": iso_utc(market.end_ns),
+            "result": "process_down",
+        }
+        for market in day_archive.markets()
+        for due_ns in day_archive.due_times(market, day_archive.KILLED_NS, day_archive.BACK_NS)
+        for token_id in market.token_ids
+        if iso_utc(due_ns)[:10] == date
+    ]
+
+
+def undiscovered_slots(collector: Collector, date: str) -> list[Row]:
+    """The slots of the day that were due after the start and before discovery knew their market, as rows."""
+    (manifest,) = (collector.root / "manifests/runs").glob("*.json")
+    started_ns = parse_utc(json.loads(manifest.read_bytes())["started_utc"])
+    markets = {row["condition_id"]: row["market"] for row in collector.rows("markets") if row["market"]}
+    polling = Polling(interval_seconds=0.5, lead_seconds=300)
+    grid = Grid(polling.interval_ns, polling.phase_buckets)
+    found = []
+    for plan in collector.events("plan"):
+        market = markets[plan["condition_id"]]
+        phase_ns = grid.phase_ns(grid.bucket(plan["condition_id"]))
+        from_ns = max(started_ns, market["window_start_ns"] - polling.lead_ns("5m"))
+        first = -((phase_ns - from_ns) // grid.interval_ns)
+        for due_ns in range(first * grid.interval_ns + phase_ns, plan["from_ns"], grid.interval_ns):
+            told = {key: market[key] for key in ("window_start", "window_end", "condition_id")}
+            told |= {"due_ns": due_ns, "result": "not_discovered"}
+            found += [_NOT_POLLED | told | {"token_id": token_id} for token_id in plan["tokens"]]
+    return [row for row in found if iso_utc(row["due_ns"])[:10] == date]
+
+
+def gaps_of(rows: list[Row]) -> list[list[Row]]:
+    """Unbroken runs of unanswered slots, walked one by one."""
+    ordered = sorted(rows, key=lambda row: (row["token_id"], row["due_ns"]))
+    runs = groupby(ordered, key=lambda row: (row["token_id"], is_answered(row)))
+    return [list(run) for (_, answered), run in runs if not answered]
+
+
+def check_slots(numbers: Row, recorded: list[Row], derived: list[Row]) -> None:
+    """Coverage, causes, gaps and times are those of the rows."""
+    rows = recorded + derived
+    inside = [row for row in rows if in_window(row)]
+    assert numbers["slots"] == {"planned": len(rows), "answered": sum(map(is_answered, rows))}
+    assert numbers["in_window"] == {"planned": len(inside), "answered": sum(map(is_answered, inside))}
+    assert numbers["recorded"] == len(recorded)
+    assert numbers["markets"] == len({row["condition_id"] for row in rows})
+    assert numbers["tokens"] == len({row["token_id"] for row in rows})
+    assert numbers["results"] == Counter(map(cause, rows))
+    assert (numbers["first_due_ns"], numbers["last_due_ns"]) == (
+        min(row["due_ns"] for row in rows),
+        max(row["due_ns"] for row in rows),
+    )
+    lost = [row for row in rows if not is_answered(row)]
+    faults = Counter((cause(row), fault_of(row["result"], row["reason"], row["status"])) for row in lost)
+    assert {(each["cause"], each["fault"]): each["slots"] for each in numbers["unanswered"]} == faults
+    assert sum(numbers["faults"].values()) == len(lost)
+    gaps = gaps_of(rows)
+    assert numbers["gaps"] == len(gaps)
+    lengths = Counter(max(low for low in GAP_LENGTHS if low <= len(gap)) for gap in gaps)
+    assert {
+        low: sum(n["gaps"] for n in numbers["gap_lengths"] if n["from_slots"] == low) for low in lengths
+    } == lengths
+    longest = sorted((len(gap) for gap in gaps), reverse=True)[:10]
+    assert [gap["slots"] for gap in numbers["longest_gaps"]] == longest
+    sent = [row["sent_ns"] - row["due_ns"] for row in rows if row["sent_ns"] is not None]
+    took = [row["elapsed_ns"] for row in rows if row["elapsed_ns"] is not None]
+    for name, values in (("lateness", sent), ("latency", took)):
+        found = numbers[name]
+        ranks = {f"p{percent}_ns": rank(values, percent) for percent in (50, 95, 99)}
+        assert {key: found[key] for key in ranks} == ranks
+        assert (found["polls"], found["max_ns"]) == (len(values), max(values))
+        below = [sum(value < each["below_ns"] for value in values) for each in found["bins"]]
+        assert np.cumsum([each["polls"] for each in found["bins"]]).tolist() == below
+    tokens = Counter((row["token_id"], is_answered(row)) for row in rows)
+    for each in numbers["token_coverage"]:
+        answered, unanswered = (tokens[each["token_id"], state] for state in (True, False))
+        assert each["slots"] == {"planned": answered + unanswered, "answered": answered}
+    assert len(numbers["token_coverage"]) == numbers["tokens"]
+
+
+def check_books(numbers: Row, recorded: list[Row]) -> None:
+    """Hashes, mids and spreads are those of the stored texts."""
+    books = [(row, parse_book(row["body"].encode())) for row in recorded if row["result"] == "ok"]
+    hashes = Counter("agrees" if venue_hash(book) == book.hash else "disagrees" for _, book in books)
+    assert numbers["books"] == len(books)
+    assert numbers["hash"] == {"agrees": 0, "disagrees": 0, "unverifiable": 0} | hashes
+    assert sum(numbers["mirror"].values()) == len(books)
+    mids: dict[tuple[str, int], dict[str, Decimal]] = {}
+    spreads: dict[str, list[Decimal]] = {}
+    for row, book in books:
+        if not in_window(row) or not book.bids or not book.asks:
+            continue
+        bid = max(Decimal(level.price) for level in book.bids)
+        ask = min(Decimal(level.price) for level in book.asks)
+        mids.setdefault((row["condition_id"], row["due_ns"]), {})[row["outcome"]] = (bid + ask) / 2
+        label = re.search(r"-(5m|15m)-", row["market_slug"])
+        assert label is not None
+        spreads.setdefault(label[1], []).append(ask - bid)
+    differences = [abs(both["Up"] + both["Down"] - 1) for both in mids.values() if len(both) == 2]
+    found = numbers["mirrored_mids"]
+    assert (found["pairs"], found["equal"]) == (len(differences), differences.count(Decimal(0)))
+    assert (Decimal(found["largest_difference"]) if differences else None) == max(differences, default=None)
+    for each in numbers["windows"]:
+        mine = spreads.get(each["window"], [])
+        assert each["spreads"] == len(mine)
+        for percent in (50, 90):
+            value = each[f"spread_p{percent}"]
+            assert (None if value is None else Decimal(value)) == rank(mine, percent)
+    checks = {each["check"]: each for each in numbers["checks"]}
+    outside = sum(not in_window(row) for row, _ in books)
+    assert checks["outside_window"]["flagged"] == outside
+    assert all(each["counted"] + each["unverifiable"] == len(books) for each in checks.values())
+    assert checks["mirror"]["unverifiable"] == numbers["mirror"]["unverifiable"]
+
+
+def check_files(numbers: Row, root: Path, date: str) -> None:
+    """Files, bytes, rows, events and the host's clock are those of the archive."""
+    for source in numbers["sources"]:
+        content = (root / source["file"]).read_bytes()
+        assert source["sha256"] == hashlib.sha256(content).hexdigest()
+        assert (source["bytes"], source["rows"]) == (len(content), gzip.decompress(content).count(b"\n"))
+    for feed in ("books", "markets", "events"):
+        rows = raw_rows(root, feed, date)
+        assert sum(each["rows"] for each in numbers["stored"] if each["feed"] == feed) == len(rows)
+    assert sum(each["bytes"] for each in numbers["stored"]) == sum(
+        each["bytes"] for each in numbers["sources"]
+    )
+    events = raw_rows(root, "events", date)
+    assert numbers["events"] == Counter(row["event"] for row in events)
+    lags = [row["detail"] for row in events if row["event"] == "loop_lag"]
+    assert numbers["loop_lag"]["samples"] == sum(lag["samples"] for lag in lags)
+    assert numbers["loop_lag"]["max_ns"] == max((lag["max_ns"] for lag in lags), default=None)
+    readings = [row["detail"] for row in events if row["event"] == "clock_quality"]
+    assert numbers["clock"]["states"] == Counter(reading["state"] for reading in readings)
+
+
+@pytest.mark.parametrize("date", day_archive.DATES)
+def test_numbers_are_those_of_the_raw_rows(archive: Path, reports: dict[str, DayReport], date: str) -> None:
+    """Each day's JSON is what a walk over its raw rows and the grid of the downtime counts."""
+    numbers, recorded = reports[date].numbers, raw_rows(archive, "books", date)
+    derived = down_slots(date)
+    assert recorded
+    assert derived
+    check_slots(numbers, recorded, derived)
+    check_books(numbers, recorded)
+    check_files(numbers, archive, date)
+    assert (numbers["environment"], numbers["collectors"]) == ("sandbox", ["c0"])
+    assert numbers["clock"]["worst_bound_ns"] == 1_250_000
+    assert numbers["problems"] == []
+
+
+def test_numbers_of_a_real_run_are_those_of_its_rows(live_like: tuple[Collector, DayReport]) -> None:
+    """The report of what a real collector recorded from the sandbox counts its raw rows."""
+    collector, report = live_like
+    numbers = report.numbers
+    recorded = raw_rows(collector.root, "books", numbers["date"])
+    check_slots(numbers, recorded, undiscovered_slots(collector, numbers["date"]))
+    check_books(numbers, recorded)
+    check_files(numbers, collector.root, numbers["date"])
+
+
+# Ways to the same page.
+
+
+@pytest.mark.parametrize("date", day_archive.DATES)
+def test_day_alone_gives_what_the_whole_dataset_gives(
+    archive: Path, dataset: Dataset, reports: dict[str, DayReport], date: str, tmp_path: Path
+) -> None:
+    """A day that is normalised by itself gives the same bytes as a dataset of everything."""
+    page = tmp_path / "report.html"
+    again = report_day(archive, date, page, "--dataset", str(dataset.out))
+    assert (again.done.returncode, again.done.stderr) == (0, "")
+    assert again.digest == reports[date].digest
+
+
+def test_same_input_gives_the_same_bytes(
+    archive: Path, reports: dict[str, DayReport], tmp_path: Path
+) -> None:
+    """Made again, with other workers and in another folder, both files are byte for byte the same."""
+    date = day_archive.DATES[0]
+    again = report_day(archive, date, tmp_path / "again.html", "--workers", "1")
+    assert again.digest == reports[date].digest
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.html", "again.json"]
+
+
+# The page.
+
+
+class Page(HTMLParser):
+    """What stands on the page: tags, ids, text; and that each tag that was opened is closed."""
+
+    VOID = frozenset({"meta"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.ids: Counter[str] = Counter()
+        self.references: list[str] = []
+        self.words = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note the tag, and whatever it refers to."""
+        self.tags[tag] += 1
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids[value or ""] += 1
+            elif name in {"href", "xlink:href", "src"}:
+                self.references.append(value or "")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """``<use/>`` closes itself."""
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        """It must be the last one opened."""
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        """Text, also that of the style."""
+        self.words += data
+
+
+def test_page_holds_everything_and_asks_for_nothing(reports: dict[str, DayReport]) -> None:
+    """No script, nothing from elsewhere: references go to the page's own parts, and each id is there once."""
+    html = reports[day_archive.DATES[0]].html
+    page = Page(html)
+    assert page.open == []
+    assert "<script" not in html.lower()
+    assert not re.search(r"\son\w+=", html)
+    addresses = set(re.findall(r"https?://[^\"'\s<>]+", html))
+    assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert "@import" not in html
+    assert set(page.ids.values()) == {1}
+    for reference in page.references + [f"#{name}" for name in re.findall(r"url\(#([^)]+)\)", html)]:
+        assert reference.startswith("data:image/png;base64,") or reference.removeprefix("#") in page.ids
+    assert page.tags["svg"] == len(PICTURES)
+    assert len(html) < 3_000_000
+
+
+def test_page_says_what_it_is_and_what_it_does_not_show(reports: dict[str, DayReport]) -> None:
+    """Environment, collector, runs, versions, digests and limits stand on the page, as in the JSON."""
+    date = day_archive.DATES[1]
+    page, numbers = Page(reports[date].html), reports[date].numbers
+    expected = [date, "sandbox", "Simulated", "c0", f"{numbers['slots']['planned']:,}", *NOT_SHOWN]
+    expected += [words.question for words in PICTURES.values()]
+    expected += [source["sha256"] for source in numbers["sources"]]
+    expected += [f"{name} {version}" for name, version in numbers["made_with"].items()]
+    expected += [run["run_id"] for run in numbers["runs"]]
+    assert [text for text in expected if text not in page.words] == []
+    assert {run["run_id"] for run in numbers["runs"]} == {"run2"}
+
+
+def test_text_of_the_venue_is_shown_as_text(tmp_path: Path) -> None:
+    """A market slug with markup in it stands escaped on the page; where there are no gaps it says so."""
+    slug = "<b>btc</b>$x^2$&amp;"
+
+    def named(item: Any) -> Any:
+        item.market_slug = slug
+        return item
+
+    small_archive(tmp_path / "archive", moments=5, change=named)
+    report = report_day(tmp_path / "archive", "2026-04-16", tmp_path / "report.html")
+    assert (report.done.returncode, report.done.stderr) == (0, "")
+    assert slug not in report.html
+    page = Page(report.html)
+    assert slug in page.words
+    assert {each["market_slug"] for each in report.numbers["token_coverage"]} == {slug}
+    assert "Every planned slot was answered." in page.words
+    assert page.tags["svg"] == len(PICTURES) - 1
+
+
+def test_browser_shows_the_page(reports: dict[str, DayReport], tmp_path: Path) -> None:
+    """Chromium draws the page: with pictures in the colours of what happened, and much besides white."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next((found for name in names if (found := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip("no browser to look with: install the package chromium")
+    shot = tmp_path / "shot.png"
+    # --no-sandbox: Chromium's own sandbox does not start for root, as whom tests run in containers.
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    command += ["--hide-scrollbars", "--window-size=1366,4000", f"--user-data-dir={tmp_path / 'profile'}"]
+    page = reports[day_archive.DATES[0]].page.resolve().as_uri()
+    done = subprocess.run(
+        [*command, f"--screenshot={shot}", page], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert shot.exists(), done.stderr
+    pixels = (matplotlib.image.imread(shot)[:, :, :3] * 255).round().astype(int)
+    assert pixels.shape == (4000, 1366, 3)
+    packed = pixels @ np.array([65536, 256, 1])
+    assert (packed != 0xFFFFFF).mean() > 0.05
+    for name in ("answered", "skipped", "told to wait", "no answer", "bad answer", "no book", "process down"):
+        assert (packed == int(COLOURS[name][1:], 16)).sum() > 100, name
+
+
+# A day with less in it, and with damage.
+
+
+def test_day_without_books_is_reported(tmp_path: Path) -> None:
+    """Where nothing was answered the page says so, and draws what there is."""
+
+    def skipped(item: Any) -> Any:
+        item.result, item.reason, item.status, item.body = "skipped", "paused", None, None
+        item.sent_ns = item.received_ns = item.elapsed_ns = item.collected_at_utc = None
+        item.method = item.url = item.params = item.request_id = item.headers = None
+        return item
+
+    small_archive(tmp_path / "archive", moments=5, change=skipped)
+    report = report_day(tmp_path / "archive", "2026-04-16", tmp_path / "report.html")
+    assert (report.done.returncode, report.done.stderr) == (0, "")
+    assert report.numbers["slots"]["answered"] == report.numbers["books"] == 0
+    assert report.numbers["faults"]["venue"] == report.numbers["slots"]["planned"]
+    assert Page(report.html).tags["svg"] == 3  # coverage, gaps, stored
+
+
+@pytest.mark.parametrize("feed", ["books", "events"])
+def test_damaged_segment_is_named_and_the_rest_is_shown(archive: Path, feed: str, tmp_path: Path) -> None:
+    """A segment that is not what its manifest says is named on the page, and the command ends with 1."""
+    date = day_archive.DATES[1]
+    polls = len(raw_rows(archive, "books", date))
+    root = tmp_path / "archive"
+    shutil.copytree(archive, root)
+    (path,) = (root / "raw/polymarket" / feed / date.replace("-", "/")).rglob("*.jsonl.gz")
+    path.write_bytes(path.read_bytes()[:-4] + b"ruin")
+    report = report_day(root, date, tmp_path / "report.html")
+    assert report.done.returncode == 1
+    assert path.name in report.done.stderr
+    assert any(path.name in problem for problem in report.numbers["problems"])
+    assert path.name in Page(report.html).words
+    results = report.numbers["results"]
+    assert results["process_down"] == len(down_slots(date))
+    if feed == "books":
+        assert (results["missing"], report.numbers["books"]) == (polls, 0)
+    else:
+        assert sum(results.values()) - results["process_down"] == polls
+
+
+# Errors.
+
+
+def test_other_date_names_the_dates_there_are(archive: Path, tmp_path: Path) -> None:
+    """A day without rows ends with 2, and the days that have some are named."""
+    report = report_day(archive, "2026-04-18", tmp_path / "report.html")
+    assert (report.done.returncode, report.done.stdout) == (2, "")
+    assert "2026-04-18" in report.done.stderr
+    assert ", ".join(day_archive.DATES) in report.done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("date", "page", "named"),
+    [
+        ("16.04.2026", "report.html", "YYYY-MM-DD"),
+        ("2026-02-30", "report.html", "2026-02-30"),
+        ("20260416", "report.html", "20260416"),
+        ("2026-04-16", "report.pdf", ".html"),
+    ],
+)
+def test_wrong_argument_is_named(tmp_path: Path, date: str, page: str, named: str) -> None:
+    """A date or file name that cannot be used ends with 2 and one line that names it."""
+    report = report_day(tmp_path, date, tmp_path / page)
+    assert report.done.returncode == 2
+    assert named in report.done.stderr.splitlines()[-1]
+    assert "Traceback" not in report.done.stderr
+
+
+def test_folder_without_an_archive_is_refused(tmp_path: Path) -> None:
+    """A root that holds nothing ends with 2 and a line that names it."""
+    report = report_day(tmp_path / "nothing", "2026-04-16", tmp_path / "report.html")
+    assert (report.done.returncode, len(report.done.stderr.splitlines())) == (2, 1)
+    assert "nothing" in report.done.stderr
+
+
+def test_dataset_must_hold_the_day(archive: Path, tmp_path: Path) -> None:
+    """A folder that is no dataset of these archives is refused, and normalize named."""
+    small_archive(tmp_path / "other", moments=3)
+    other = normalize(tmp_path / "other", tmp_path / "out")
+    for folder in (tmp_path, other.out):
+        report = report_day(archive, day_archive.DATES[0], tmp_path / "report.html", "--dataset", str(folder))
+        assert (report.done.returncode, len(report.done.stderr.splitlines())) == (78, 1)
+        assert "--dataset" in report.done.stderr
+        assert "normalize" in report.done.stderr
+
+
+# The page that explains it.
+
+
+def test_guide_explains_every_picture() -> None:
+    """``docs/DAY_REPORT.md`` has a section for each picture, under the picture's own question."""
+    guide = (PROJECT / "docs/DAY_REPORT.md").read_text("utf-8")
+    headings = re.findall(r"^### (.*)$", guide, re.MULTILINE)
+    assert headings == [words.question for words in PICTURES.values()]
