@@ -53,6 +53,7 @@ def points_of(done: Collected) -> list[Point]:
     return [
         Point(bisect.bisect_right(answered, moment.wall_ns), moment.own, moment.children)
         for moment in done.finished.moments
+        if moment.own  # the last sample may meet a process that has just ended
     ]
 
 

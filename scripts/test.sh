@@ -26,7 +26,8 @@ while [ $# -gt 0 ]; do
         *) break ;;
     esac
 done
-if [ "$full" = no ]; then set -- -m 'not slow' "$@"; fi
+# Two at a time, as most tests wait for a child process; the long suites each want the machine for themselves.
+if [ "$full" = no ]; then set -- -m 'not slow' --numprocesses 2 --dist loadfile "$@"; fi
 
 cd -- "$(dirname -- "$0")/.."
 sh scripts/python_env.sh --tests

@@ -103,7 +103,7 @@ def test_tally_counts_each_row() -> None:
     tally.add(poll("timeout", "TimeoutError", due_ns=100, sent_ns=107))
     assert tally.results == {"ok": 1, "skipped": 2, "timeout": 1}
     assert tally.reasons == {"skipped/budget": 2, "timeout/TimeoutError": 1}
-    assert (tally.lateness_ns, tally.latency_ns) == ([30, 7], [50])
+    assert (list(tally.lateness_ns), list(tally.latency_ns)) == ([30, 7], [50])
 
 
 @given(results=st.lists(st.sampled_from(RESULTS)), cut=st.integers(0, 50))
