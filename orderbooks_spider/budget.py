@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class Budget:
     def __init__(self, limit: int, window_ns: int) -> None:
         self.limit = max(1, limit)
         self.window_ns = window_ns
-        self._sent: list[int] = [-window_ns - 1] * self.limit
+        self._sent = array("q", [-window_ns - 1]) * self.limit
         self._next = 0
 
     def take(self, count: int, at_ns: int) -> bool:
