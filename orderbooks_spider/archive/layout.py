@@ -157,6 +157,11 @@ def parse_run_manifest(name: str) -> tuple[str, str] | None:
     return (matched["collector"], matched["run"]) if matched is not None else None
 
 
+def offload_index(root: Path) -> Path:
+    """What the records add up to: a convenience that can be made again from them."""
+    return root / "state" / "offloaded.json"
+
+
 def rescue_journal(part: Path) -> Path:
     """Block 0: rows read back from a cut member of *part*, kept before the cut is removed."""
     return part.with_name(f"{part.name.removesuffix(PART)}.0000.jsonl.journal")

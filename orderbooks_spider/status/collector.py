@@ -216,7 +216,10 @@ def report_of(files: CollectorFiles, *, others_run: bool) -> CollectorReport:
         versions={} if run is None else run.versions,
         config_sha256=None if run is None else run.config_sha256,
         ping=None if beat is None else beat.ping,
-        unreadable=files.unreadable,
+        unreadable=[
+            *files.unreadable,
+            *(bad for f in files.feeds.values() for bad in f.bad[files.collector_id]),
+        ],
     )
 
 

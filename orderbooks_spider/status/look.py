@@ -33,7 +33,7 @@ def look(root: Path, clock: Clock) -> ArchiveReport:
     """Everything about *root* and each of its collectors.
 
     Raises:
-        ArchiveError: no collector ever began a run there.
+        ArchiveError: no collector ever began a run there, or the index of offloaded files is none.
         StorageError: the file system does not answer.
 
     """
@@ -57,7 +57,7 @@ def look(root: Path, clock: Clock) -> ArchiveReport:
         if f"{item.names.day}/{item.names.hour}" >= since
     ]
     disk = disk_of(root, sealed, _min_free_bytes(files))
-    offload = offload_of(root, None, now_ns)
+    offload = offload_of(root, now_ns)
     findings = [*judge_disk(disk), *judge_offload(offload)]
     return ArchiveReport(
         root=str(root),

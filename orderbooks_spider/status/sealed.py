@@ -50,8 +50,8 @@ class SealedSegments:
 
     recent: defaultdict[str, list[Sealed]] = field(default_factory=lambda: defaultdict(list))
     newest: dict[str, Sealed] = field(default_factory=dict)
-    bad: list[str] = field(default_factory=list)
-    """Manifests that could not be read; verify says more."""
+    bad: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """By collector the manifests that could not be read; verify says more."""
 
 
 _facts = msgspec.json.Decoder(Facts)
@@ -90,5 +90,5 @@ def _read(path: Path, names: layout.Segment, found: SealedSegments) -> Sealed | 
         content = path.read_bytes()
         return Sealed(names, _facts.decode(content), digest(content))
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        found.bad.append(f"{layout.relative(names.root, path)}: {error}")
+        found.bad[names.collector_id].append(f"{layout.relative(names.root, path)}: {error}")
         return None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from orderbooks_spider.archive import layout
-from orderbooks_spider.archive.durable import free_bytes
+import msgspec
+
+from orderbooks_spider.archive import durable, layout
 from orderbooks_spider.clock import NS
+from orderbooks_spider.errors import ArchiveError
 from orderbooks_spider.items import FEEDS
 from orderbooks_spider.status.vitals import Disk, Offload
 
@@ -16,6 +18,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orderbooks_spider.status.sealed import Sealed
+
+
+class _Index(msgspec.Struct, frozen=True):
+    """The keys of ``state/offloaded.json`` that are read: its files by name."""
+
+    files: dict[str, msgspec.Raw]
+
+
+_index = msgspec.json.Decoder(_Index)
 
 DAY_SECONDS = 86_400
 LEAST_SECONDS = 3600.0
@@ -29,7 +40,7 @@ def disk_of(root: Path, sealed: Iterable[Sealed], min_free_bytes: int | None) ->
         StorageError: the file system does not answer.
 
     """
-    free = free_bytes(root)
+    free = durable.free_bytes(root)
     timed = [(item.facts.time_ns, item.facts.bytes) for item in sealed if item.facts.time_ns is not None]
     begin_ns = min((when.first for when, _ in timed), default=0)
     seconds = (max((when.last for when, _ in timed), default=0) - begin_ns) / NS
@@ -40,11 +51,17 @@ def disk_of(root: Path, sealed: Iterable[Sealed], min_free_bytes: int | None) ->
     return Disk(free_bytes=free, min_free_bytes=min_free_bytes, bytes_per_day=per_day, days_left=days)
 
 
-def offload_of(root: Path, proven: Collection[str] | None, now_ns: int) -> Offload:
-    """Sealed files here that are not among the *proven* ones (relative to the root).
+def offload_of(root: Path, now_ns: int) -> Offload:
+    """Sealed files here that the index of offloaded files does not name.
 
-    ``None``: nothing was ever offloaded.  Bounded by what the disk holds: names and sizes, no content.
+    Bounded by what the disk holds: names and sizes, no content.
+
+    Raises:
+        ArchiveError: the index cannot be understood.
+        StorageError: it cannot be read.
+
     """
+    proven = _proven(root)
     segments = size = 0
     oldest_ns: int | None = None
     for file, state in _sealed_files(root):
@@ -59,6 +76,19 @@ def offload_of(root: Path, proven: Collection[str] | None, now_ns: int) -> Offlo
         oldest_seconds=None if oldest_ns is None else max(0.0, (now_ns - oldest_ns) / NS),
         in_use=proven is not None,
     )
+
+
+def _proven(root: Path) -> Collection[str] | None:
+    """Files that a remote was shown to hold; ``None``: nothing was ever offloaded."""
+    path = layout.offload_index(root)
+    if not path.exists():
+        return None
+    with durable.naming(path, "read"):
+        content = path.read_bytes()
+    try:
+        return _index.decode(content).files.keys()
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ArchiveError(f"{path}: expected the index of offloaded files: {error}") from error
 
 
 def _sealed_files(root: Path) -> Iterator[tuple[str, os.stat_result]]:
