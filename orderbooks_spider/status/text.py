@@ -85,7 +85,7 @@ def _coverage(counted: SpanReport) -> str:
         others["no row"] = counted.no_row
     if others:
         text += "; " + ", ".join(f"{name} {count:,}" for name, count in others.items())
-    if counted.unplanned_seconds >= 1:
+    if counted.unplanned_seconds >= 60:
         text += f"; nothing planned for {span(counted.unplanned_seconds)}"
     return text
 
