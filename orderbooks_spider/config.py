@@ -114,6 +114,11 @@ class Health(_Section, frozen=True):
     ping_url: str | None = None
     """May be a secret: it stands in no row, manifest or log line (:meth:`Config.told`)."""
 
+    @property
+    def host(self) -> str | None:
+        """Who is pinged, without what may be secret."""
+        return None if self.ping_url is None else urlsplit(self.ping_url).hostname
+
 
 class Offload(_Section, frozen=True):
     """When local copies of files proven remote may go."""

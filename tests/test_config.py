@@ -139,6 +139,7 @@ def test_ping_url_is_not_told() -> None:
     urls = ("https://x.org/ping/secret", "http://user:word@10.0.0.1:8080/?key=1")
     configs = [parse({"health": {"ping_url": url}}, source="my.yaml") for url in urls]
     assert [config.health.ping_url for config in configs] == list(urls)
+    assert [config.health.host for config in configs] == ["x.org", "10.0.0.1"]
     first, second = (config.told() for config in configs)
     assert first == second == Config().told() | {"health": {"ping_url": "(not kept)"}}
     assert configs[0].sha256() == configs[1].sha256() != Config().sha256()

@@ -234,6 +234,7 @@ def _vitals(
 ) -> Vitals:
     beat, run = files.beat, files.run
     clock = next((row.detail for row in reversed(files.events) if row.event == CLOCK_QUALITY), {})
+    planned, answered = _counted(minutes, beat)
     uptime = None if run is None or not files.running else (files.now_ns - parse_utc(run.started_utc)) / NS
     return Vitals(
         running=files.running,
@@ -241,14 +242,23 @@ def _vitals(
         uptime_seconds=uptime,
         beat_seconds=None if beat is None else max(0.0, (files.now_ns - beat.written_ns) / NS),
         undurable_seconds=None if beat is None else beat.undurable_seconds,
-        planned=minutes.planned if minutes.answered is not None else 0,
-        answered=minutes.answered or 0,
+        planned=planned,
+        answered=answered,
         throttled=minutes.results.get("throttled", 0),
         gaps=gaps_of(tokens.values(), files.interval_ns, least_gap_ns(files.interval_ns)),
         lateness_p99_ms=_milliseconds(percentile(lateness, 0.99)),
         problems=beat.problems if beat is not None and files.running else {},
         clock_synchronised=clock.get("synchronised"),
     )
+
+
+def _counted(minutes: SpanReport, beat: Beat | None) -> tuple[int | None, int]:
+    """Planned and answered slots by the rows; where these are too many, by the collector's own word."""
+    if minutes.answered is not None:
+        return minutes.planned, minutes.answered
+    if beat is None:
+        return None, 0
+    return sum(one.slots for one in beat.last_minutes), sum(one.answered for one in beat.last_minutes)
 
 
 def _ended(files: CollectorFiles) -> str:

@@ -6,9 +6,10 @@ these, rows that are not sealed yet and those on the edges of the spans.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from orderbooks_spider.archive import layout
+from orderbooks_spider.archive import durable, layout
 from orderbooks_spider.archive.lock import is_running
 from orderbooks_spider.clock import iso_utc
 from orderbooks_spider.errors import ArchiveError
@@ -34,9 +35,12 @@ def look(root: Path, clock: Clock) -> ArchiveReport:
 
     Raises:
         ArchiveError: no collector ever began a run there, or the index of offloaded files is none.
-        StorageError: the file system does not answer.
+        StorageError: the root cannot be read, or the file system does not answer.
 
     """
+    if root.exists():
+        with durable.naming(root, "read"):
+            os.listdir(root)  # noqa: PTH208 - what we may not read must not look like what is not there
     collectors = layout.collector_ids(root)
     if not collectors:
         raise ArchiveError(f"{root}: no data yet: no collector ever began a run here")

@@ -45,7 +45,8 @@ def _collector(report: CollectorReport) -> Iterator[str]:
     if vitals.running:
         beat = "" if vitals.beat_seconds is None else f", health file {span(vitals.beat_seconds)} old"
         yield _row("process", f"pid {report.pid} on {report.host}, up {span(vitals.uptime_seconds)}{beat}")
-    yield _row("run", f"{report.run_id or '-'} ({report.environment or '-'}), started {report.started_utc}")
+    started = "-" if report.started_utc is None else f"{report.started_utc[:19]}Z"
+    yield _row("run", f"{report.run_id or '-'} ({report.environment or '-'}), started {started}")
     for name, counted in report.spans.items():
         yield _row(f"coverage {name}", _coverage(counted))
     yield _row("lateness", _lateness(report))

@@ -118,7 +118,7 @@ def _polls(vitals: Vitals) -> Iterator[Finding]:
     """Whether the slots of the last minutes were answered, and in time."""
     if vitals.planned == 0:
         yield _nothing_planned(vitals)
-    elif (coverage := vitals.answered / vitals.planned) < COVERAGE:
+    elif vitals.planned is not None and (coverage := vitals.answered / vitals.planned) < COVERAGE:
         text = f"{coverage:.1%} of the last 5 minutes' slots were answered, expected {COVERAGE:.0%}"
         yield Finding("degraded", "coverage", text)
     for gap in vitals.gaps:

@@ -39,7 +39,8 @@ class Vitals(msgspec.Struct, frozen=True, kw_only=True):
     """Age of the health file."""
     undurable_seconds: float | None = None
     """For so long stored rows have not been flushed, over and above ``archive.fsync_seconds``."""
-    planned: int = 0
+    planned: int | None = 0
+    """``None``: nobody could count."""
     answered: int = 0
     throttled: int = 0
     gaps: list[Gap] = []
