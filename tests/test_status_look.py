@@ -24,7 +24,8 @@ from orderbooks_spider.errors import ArchiveError
 from orderbooks_spider.items import BOOKS, EVENTS, MARKETS
 from orderbooks_spider.status import rows as status_rows
 from orderbooks_spider.status import text
-from orderbooks_spider.status.collector import CollectorFiles, _span
+from orderbooks_spider.status.collector import _span
+from orderbooks_spider.status.files import CollectorFiles
 from orderbooks_spider.status.look import look
 from orderbooks_spider.status.plans import Plan, planned, settled, unplanned_ns
 from orderbooks_spider.status.sealed import sealed_segments

@@ -14,7 +14,8 @@ from orderbooks_spider.archive.lock import is_running
 from orderbooks_spider.clock import iso_utc
 from orderbooks_spider.errors import ArchiveError
 from orderbooks_spider.items import BOOKS, EVENTS, MARKETS
-from orderbooks_spider.status.collector import DAY_NS, CollectorFiles, hour_of, report_of
+from orderbooks_spider.status.collector import report_of
+from orderbooks_spider.status.files import DAY_NS, CollectorFiles, hour_of
 from orderbooks_spider.status.report import ArchiveReport, worst
 from orderbooks_spider.status.sealed import sealed_segments
 from orderbooks_spider.status.stored import disk_of, offload_of

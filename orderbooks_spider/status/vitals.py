@@ -1,6 +1,4 @@
-"""The numbers that a verdict is made of: the same for a collector that judges itself and for a look at
-its archive from outside.  ``None`` means: not known from here.
-"""  # noqa: D205 - one sentence needs two lines
+"""The numbers that a verdict is made of, the collector's own or a look from outside; ``None``: not known."""
 
 from __future__ import annotations
 
