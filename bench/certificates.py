@@ -79,7 +79,27 @@ def make_certificates(folder: Path, *, host: str = "127.0.0.1") -> Certificates:
     )
 
 
-def _builder(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def make_self_signed(folder: Path, *, ended: bool = False) -> Certificates:
+    """Make a certificate of ``127.0.0.1`` that is its own authority; *ended*: until a day ago."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    begins = -3 * _LIFE if ended else -_LIFE
+    names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    made = (
+        _builder("127.0.0.1", "127.0.0.1", key, begins)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = _write(folder / "self.pem", made.public_bytes(Encoding.PEM))
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return Certificates(pem, pem, _write(folder / "self.key", secret))
+
+
+def _builder(
+    subject: str, issuer: str, key: ec.EllipticCurvePrivateKey, begins: timedelta = -_LIFE
+) -> x509.CertificateBuilder:
+    """Valid for two days from *begins*, counted from now."""
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -87,8 +107,8 @@ def _builder(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509
         .issuer_name(_name(issuer))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _LIFE)
-        .not_valid_after(now + _LIFE)
+        .not_valid_before(now + begins)
+        .not_valid_after(now + begins + 2 * _LIFE)
     )
 
 

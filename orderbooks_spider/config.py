@@ -25,6 +25,9 @@ DEFAULT_FILE = "config/polymarket_collector.example.yaml"
 EMBEDDED_SANDBOX = "sandbox"
 """As ``venue`` URL: start the sandbox exchange as a child process and use its address."""
 
+NOT_KEPT = "(not kept)"
+"""What manifests hold in place of a setting that may be a secret."""
+
 Window = Literal["5m", "15m", "1h", "4h", "1d"]
 Seconds = Annotated[float, Meta(ge=0, le=31_622_400)]
 PositiveSeconds = Annotated[float, Meta(gt=0, le=31_622_400)]
@@ -108,7 +111,13 @@ class Shard(_Section, frozen=True):
 class Health(_Section, frozen=True):
     """Who is told that the collector is well."""
 
-    ping_url: None = None
+    ping_url: str | None = None
+    """May be a secret: it stands in no row, manifest or log line (:meth:`Config.told`)."""
+
+    @property
+    def host(self) -> str | None:
+        """Who is pinged, without what may be secret."""
+        return None if self.ping_url is None else urlsplit(self.ping_url).hostname
 
 
 class Offload(_Section, frozen=True):
@@ -134,9 +143,16 @@ class Config(_Section, frozen=True):
         """``host[:port]`` of every server that may be asked anything."""
         return frozenset(urlsplit(url).netloc for url in (self.venue.gamma_url, self.venue.clob_url))
 
+    def told(self) -> dict[str, Any]:
+        """The effective settings as manifests keep them: of a ping URL only that there is one."""
+        settings: dict[str, Any] = msgspec.to_builtins(self)
+        if self.health.ping_url is not None:
+            settings["health"]["ping_url"] = NOT_KEPT
+        return settings
+
     def sha256(self) -> str:
-        """Digest of the effective settings, defaults included."""
-        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+        """Digest of the settings as told, defaults included."""
+        return hashlib.sha256(msgspec.json.encode(self.told(), order="sorted")).hexdigest()
 
 
 def load(path: str | Path) -> Config:
@@ -170,6 +186,9 @@ def parse(raw: Any, *, source: str) -> Config:
         config = msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{source}: {_name_the_key(str(error), raw)}") from error
+    if config.health.ping_url is not None and not _is_ping_url(config.health.ping_url):
+        # What was seen may be a secret with a slip of the pen in it, so it is not repeated.
+        raise ConfigError(f"{source}: health.ping_url: expected null or http(s)://HOST[:PORT][/PATH][?QUERY]")
     _check_together(config, source)
     return config
 
@@ -243,6 +262,17 @@ def _check_together(config: Config, source: str) -> None:
             f"{source}: polling.budget_fraction: at most 1 of the documented limit unless "
             f"environment: sandbox (saw {config.polling.budget_fraction})"
         )
+
+
+def _is_ping_url(url: str) -> bool:
+    """Whether *url* can be asked, and more can be put behind its query; plain ASCII, nothing to escape."""
+    try:
+        parts = urlsplit(url)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    plain = url.isascii() and url.isprintable() and " " not in url and "#" not in url
+    return has_host and plain and parts.scheme in {"http", "https"}
 
 
 def _is_address(url: str) -> bool:

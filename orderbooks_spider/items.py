@@ -7,7 +7,10 @@ Fields that the stamp pipeline fills start as ``None``; every other field is giv
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from orderbooks_spider.clock import parse_utc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,6 +146,19 @@ def rows_of(item: Row | Rows) -> Sequence[Row]:
 
 
 FEED_OF: dict[type, str] = {PollItem: BOOKS, MarketItem: MARKETS, EventItem: EVENTS}
+
+
+def is_answered(result: str, due_ns: int, window_start: str, window_end: str) -> bool:
+    """Whether a slot counts as covered: ``ok``, and ``no_book`` where none is to be expected."""
+    if result == "no_book":
+        return not _instant(window_start) <= due_ns < _instant(window_end)
+    return result == "ok"
+
+
+@lru_cache(maxsize=1024)
+def _instant(utc: str) -> int:
+    """An edge of a window, which thousands of rows share."""
+    return parse_utc(utc)
 
 
 def time_of(item: Row) -> int:

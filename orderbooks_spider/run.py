@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orderbooks_spider.pulse import Pulse
 from orderbooks_spider.tally import Tally
 
 if TYPE_CHECKING:
@@ -34,12 +35,15 @@ class Run:
     started_ns: int
     run_id: str = field(default_factory=lambda: secrets.token_hex(4))
     tally: Tally = field(default_factory=Tally)
+    pulse: Pulse = field(default_factory=Pulse)
     failure: OrderbooksError | None = None
     """What ended the run before it was asked to stop."""
     visited_until_ns: int = 0
     """The latest slot (due, UTC) that the archive held when the run began."""
     storage_pause: str | None = None
     """Why rows cannot be stored now: nothing is sent meanwhile.  ``None``: they can."""
+    durable_ns: int = 0
+    """Monotonic: rows stored before it outlast a power loss; during a pause, when storage was last tried."""
     _ended: asyncio.Event | None = None
 
     def begin(self) -> None:

@@ -44,8 +44,9 @@ DOWNLOADER_MIDDLEWARES_BASE: dict[str, int] = {}
 SPIDER_MIDDLEWARES_BASE: dict[str, int] = {}
 EXTENSIONS_BASE: dict[str, Any] = {}
 EXTENSIONS = {
-    "orderbooks_spider.extensions.health.MinuteLog": 100,
+    "orderbooks_spider.extensions.minute_log.MinuteLog": 100,
     "orderbooks_spider.extensions.clock_watch.ClockWatch": 200,
+    "orderbooks_spider.extensions.health.Health": 300,
 }
 ITEM_PIPELINES = {
     "orderbooks_spider.pipelines.stamp.StampPipeline": 100,
@@ -55,7 +56,7 @@ ITEM_PIPELINES = {
 
 LOG_LEVEL = "INFO"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
-LOG_FORMATTER = "orderbooks_spider.extensions.health.QuietLogFormatter"
+LOG_FORMATTER = "orderbooks_spider.extensions.minute_log.QuietLogFormatter"
 """One line per state change and one summary a minute; nothing per request or row."""
 LOGSTATS_INTERVAL = 0
 STATS_DUMP = False

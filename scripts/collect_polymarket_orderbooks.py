@@ -50,11 +50,12 @@ def main() -> int:
         config = load(arguments.config)
         if arguments.check_config:
             polling, archive = config.polling, config.archive
+            watcher = config.health.host
             print(
                 f"{arguments.config}: ok: {config.environment}, {polling.mode} every "
                 f"{polling.interval_seconds:g} s, windows {' '.join(config.discovery.windows)}, "
                 f"into {archive.root}, asking {' and '.join(sorted(config.hosts))} "
-                f"as {config.venue.user_agent!r}"
+                f"as {config.venue.user_agent!r}" + (f", pinging {watcher} while healthy" if watcher else "")
             )
             return EXIT_OK
         if not arguments.sample:

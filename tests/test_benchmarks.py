@@ -55,6 +55,15 @@ def test_collect_archives_polls_with_every_tool(words: str, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+def test_status_costs_are_measured(tmp_path: Path) -> None:
+    """A look counts the hour's rows, open or sealed, and beats are watched beside a loop without them."""
+    found = run("status.py --quick", tmp_path)
+    assert found["looks"]["open"]["rows"] == found["looks"]["sealed"]["rows"] > 0
+    assert [bool(one["beats"]) for one in found["beats"]] == [False, True] * 2
+    assert all(one["samples"] > 0 for one in found["beats"])
+
+
+@pytest.mark.slow
 def test_cadence_shows_collector_beside_script(tmp_path: Path) -> None:
     """Both are measured at the load, with percentiles that grow, and the collector's segment rotates."""
     ours, script = run("cadence.py --quick --baseline", tmp_path)["runs"]

@@ -122,6 +122,29 @@ def test_lead_by_window_has_a_default() -> None:
     assert [polling.lead_ns(window) // NS for window in ("5m", "1h", "4h")] == [30, 600, 60]
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["", "x.org/secret", "ftp://x.org/secret", "https:///secret", "https://x.org:port/secret",
+     "https://x.org/sec ret", "https://x.org/secret#part", "https://x.org/s\u00e9cret", "file:///secret"],
+)  # fmt: skip
+def test_ping_url_that_cannot_be_asked_is_refused_unseen(url: str) -> None:
+    """Only a plain http(s) URL is taken, and the one line about any other does not repeat it."""
+    said = told({"health": {"ping_url": url}})
+    assert said.startswith("my.yaml: health.ping_url: expected null or http(s)://")
+    assert "cret" not in said
+
+
+def test_ping_url_is_not_told() -> None:
+    """Of a ping URL the settings that manifests keep, and their digest, only say that there is one."""
+    urls = ("https://x.org/ping/secret", "http://user:word@10.0.0.1:8080/?key=1")
+    configs = [parse({"health": {"ping_url": url}}, source="my.yaml") for url in urls]
+    assert [config.health.ping_url for config in configs] == list(urls)
+    assert [config.health.host for config in configs] == ["x.org", "10.0.0.1"]
+    first, second = (config.told() for config in configs)
+    assert first == second == Config().told() | {"health": {"ping_url": "(not kept)"}}
+    assert configs[0].sha256() == configs[1].sha256() != Config().sha256()
+
+
 def test_digest_tells_settings_apart() -> None:
     """The digest depends on the effective settings alone: not on how they were written, but on each value."""
     assert Config().sha256() == parse({}, source="a").sha256() == load(EXAMPLE).sha256()
@@ -164,7 +187,7 @@ def test_digest_tells_settings_apart() -> None:
         ({"shard": {"index": -1, "count": 2}}, "shard.index", "-1"),
         ({"shard": {"index": 2, "count": 2}}, "shard.index", "2"),
         ({"shard": {"count": 0}}, "shard.count", "0"),
-        ({"health": {"ping_url": "https://x.org"}}, "health.ping_url", "'https://x.org'"),
+        ({"health": {"ping_url": 5}}, "health.ping_url", "5"),
         ({"offload": {"keep_local_days": math.inf}}, "offload.keep_local_days", "inf"),
         ({"polling": None}, "polling", "None"),
         ({"archive": ["data"]}, "archive", "['data']"),

@@ -72,7 +72,7 @@ def test_recorded_errors_have_their_results() -> None:
         (404, b"[" * 100_000, ("http_error", "no_error_body")),
         (429, b" \n" + HTML, ("throttled", "edge_html")),
         (429, b"", ("throttled", "no_error_body")),
-        (302, b"", ("http_error", "no_error_body")),
+        (302, b"", ("http_error", "redirect")),
         (502, b"\xff\xfe", ("http_error", "no_error_body")),
     ],
 )

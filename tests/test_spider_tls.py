@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from bench.certificates import make_certificates
+from bench.certificates import Certificates, make_certificates, make_self_signed
 from orderbooks_spider.polymarket.book import book_hash_state
 from orderbooks_spider.sandbox.child import SandboxChild
 from tests.collector import Collector
@@ -96,18 +96,42 @@ def test_a_trusted_venue_is_recorded_over_https(tmp_path: Path) -> None:
     assert collector.verify().returncode == 0
 
 
-@pytest.mark.parametrize("fault", ["untrusted authority", "another host's certificate"])
+def unbelievable(fault: str, folder: Path) -> tuple[Certificates, dict[str, str]]:
+    """A server's certificate with one fault, and the environment of a client that finds no other."""
+    match fault:
+        case "untrusted authority":
+            return make_certificates(folder), {}
+        case "another host's certificate":
+            made = make_certificates(folder, host="127.0.0.2")
+        case "self-signed":
+            return make_self_signed(folder), {}
+        case _:
+            made = make_self_signed(folder, ended=True)
+    return made, made.trusted
+
+
+def test_only_its_end_is_wrong_with_the_ended_certificate(tmp_path: Path) -> None:
+    """The same self-signed certificate is believed while it is valid, by who trusts it."""
+    certificates = make_self_signed(tmp_path)
+    with SandboxChild.start(certificates.arguments) as venue:
+        collector = Collector(tmp_path, venue.url, variables=certificates.trusted)
+        assert collector.run(2).returncode == 0
+    assert set(collector.results()) == {("ok", None)}
+
+
+@pytest.mark.parametrize(
+    "fault", ["untrusted authority", "another host's certificate", "self-signed", "ended"]
+)
 def test_a_venue_that_cannot_be_believed_is_told_nothing(fault: str, tmp_path: Path) -> None:
     """Each poll is a row ``connection`` that names the certificate, no request leaves, the run goes on."""
-    other_host = fault.startswith("another")
-    certificates = make_certificates(tmp_path, host="127.0.0.2" if other_host else "127.0.0.1")
+    certificates, variables = unbelievable(fault, tmp_path)
     with (
         SandboxChild.start() as gamma,  # plain, so that there are markets to poll
         SandboxChild.start(certificates.arguments) as clob,
         Wiretap(clob.port) as tap,
     ):
         collector = Collector(tmp_path, gamma.url, {"venue": {"gamma_url": gamma.url, "clob_url": tap.url}})
-        collector.variables = certificates.trusted if other_host else {}
+        collector.variables = variables
         ended = collector.run(3)
         asked_in_plain = fetch(gamma.url, "/_sandbox/stats").json["requests"]
     assert ended.returncode == 0, ended.stderr

@@ -117,6 +117,21 @@ def unlink(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def replace_unflushed(path: Path, content: bytes) -> None:
+    """Write *content* so that readers see the old bytes or all the new ones; a power loss may take both.
+
+    For what is told anew every few seconds: a flush would make the writers of rows wait for the disk.
+
+    Raises:
+        StorageError: any step failed.
+
+    """
+    temporary = path.with_name(path.name + _TEMPORARY)
+    with naming(path, "replace"):
+        temporary.write_bytes(content)
+        os.replace(temporary, path)  # noqa: PTH105 - this module is the one place that renames
+
+
 def atomic_write(path: Path, content: bytes) -> None:
     """Write *content* so that *path* holds either the old bytes or all the new ones.
 

@@ -26,6 +26,7 @@ REASON = ".reason.json"
 TEMPORARY = ".tmp"
 """A file that an atomic write did not finish; it never held anything that was promised."""
 SUMS = "SHA256SUMS"
+HEALTH = ".health.json"
 
 HOUR_NS = 3_600_000_000_000
 _RUN = re.compile(r"[A-Za-z0-9]{1,64}")
@@ -156,6 +157,11 @@ def parse_run_manifest(name: str) -> tuple[str, str] | None:
     return (matched["collector"], matched["run"]) if matched is not None else None
 
 
+def offload_index(root: Path) -> Path:
+    """What the records add up to: a convenience that can be made again from them."""
+    return root / "state" / "offloaded.json"
+
+
 def rescue_journal(part: Path) -> Path:
     """Block 0: rows read back from a cut member of *part*, kept before the cut is removed."""
     return part.with_name(f"{part.name.removesuffix(PART)}.0000.jsonl.journal")
@@ -164,6 +170,36 @@ def rescue_journal(part: Path) -> Path:
 def lock_file(root: Path, collector_id: str) -> Path:
     """The file whose ``flock`` says who writes (rule A14)."""
     return root / "state" / f"{collector_id}.lock"
+
+
+def health_file(root: Path, collector_id: str) -> Path:
+    """What a running collector says of itself every few seconds; no evidence, and not kept."""
+    return root / "state" / f"{collector_id}{HEALTH}"
+
+
+def collector_ids(root: Path) -> list[str]:
+    """Whose lock or run manifest is here: every collector that ever began a run, and so has rows."""
+    locks = {path.stem for path in (root / "state").glob("*.lock")}
+    parsed = [parse_run_manifest(path.name) for path in runs_folder(root).glob("*.json")]
+    return sorted(locks | {names[0] for names in parsed if names is not None})
+
+
+def run_manifests(root: Path, collector_id: str) -> list[Path]:
+    """The manifests of a collector's runs, by start, oldest first."""
+    return [
+        path
+        for path in sorted(runs_folder(root).glob("*.json"))
+        if (parsed := parse_run_manifest(path.name)) is not None and parsed[0] == collector_id
+    ]
+
+
+def hours_back(feed: Path) -> Iterator[tuple[str, Path]]:
+    """Each hour's folder below a feed's folder, newest first: ``YYYY/MM/DD/HH`` and its path."""
+    for year in _numbered(feed, 4):
+        for month in _numbered(year, 2):
+            for day in _numbered(month, 2):
+                for hour in _numbered(day, 2):
+                    yield relative(feed, hour), hour
 
 
 def check_run_id(run_id: str) -> None:
@@ -180,6 +216,15 @@ def check_run_id(run_id: str) -> None:
 def run_id_from(text: str) -> str:
     """The letters and digits of *text* (scrapyd's job id, a host's name), at most 64 of them."""
     return re.sub(r"[^A-Za-z0-9]", "", text)[:64]
+
+
+def _numbered(folder: Path, digits: int) -> list[Path]:
+    """Folders below *folder* whose name is a number, largest first."""
+    try:
+        found = [path for path in folder.iterdir() if len(path.name) == digits and path.name.isdecimal()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(found, reverse=True)
 
 
 def relative(root: Path, path: Path) -> str:

@@ -97,6 +97,24 @@ def holder_of(root: Path, collector_id: str) -> Holder | None:
         os.close(descriptor)
 
 
+def is_running(root: Path, collector_id: str) -> bool:
+    """Whether a collector writes now, as far as this host can tell; a dead one's sealing child is none."""
+    holder = holder_of(root, collector_id)
+    return holder is not None and not _is_dead(holder)
+
+
+def last_holder(root: Path, collector_id: str) -> Holder | None:
+    """Who holds the lock or held it last; ``None`` where nobody ever did, or the file says nothing."""
+    try:
+        descriptor = os.open(layout.lock_file(root, collector_id), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return _read(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _wait(descriptor: int, path: Path, collector_id: str) -> None:
     pause = threading.Event()
     tries = 0

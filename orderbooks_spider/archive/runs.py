@@ -53,7 +53,7 @@ class RunManifest(msgspec.Struct, kw_only=True):
     versions: dict[str, str] = {}
     config_sha256: str | None = None
     config: dict[str, Any] = {}
-    """The effective settings; the config has no secrets by design."""
+    """The effective settings, but for what may be a secret (``Config.told``)."""
     grid: Grid | None = None
     counts: dict[str, int] = {}
     segments: list[SealedSegment] = []

@@ -13,9 +13,8 @@ from orderbooks_spider.archive.manifest import Manifest, read_manifest
 from orderbooks_spider.archive.members import MemberScan
 from orderbooks_spider.archive.planned import PlanEvent, count, owed_slots
 from orderbooks_spider.archive.runs import RunFile, RunManifest
-from orderbooks_spider.clock import parse_utc
 from orderbooks_spider.errors import ArchiveError
-from orderbooks_spider.items import BOOKS, EVENTS
+from orderbooks_spider.items import BOOKS, EVENTS, is_answered
 from orderbooks_spider.tally import percentile
 
 if TYPE_CHECKING:
@@ -37,10 +36,8 @@ class _Poll(msgspec.Struct):
 
     @property
     def answered(self) -> bool:
-        """``ok``; and ``no_book`` where none is to be expected, outside the market's window."""
-        if self.result == "no_book":
-            return not parse_utc(self.window_start) <= self.due_ns < parse_utc(self.window_end)
-        return self.result == "ok"
+        """Whether the slot counts as covered."""
+        return is_answered(self.result, self.due_ns, self.window_start, self.window_end)
 
 
 @dataclass

@@ -172,9 +172,11 @@ class FeedPipeline:
         setup = WriterSetup(self._root, archive, run.clock, manifest.context(), self._on_event, self._lock)
         for feed, head in heads.items():
             self._feeds[feed] = RowExporter(FeedWriter(feed, setup, head.manifest_sha256), head.next_seq)
+            run.pulse.heads[feed] = head.manifest_sha256
         for action in recovered:
             logger.warning("recovery: %s %s: %s", action.what.replace("_", " "), action.file, action.detail)
             self._write_event("recovered", msgspec.to_builtins(action))
+        self._note_durable()
         self._crawler.signals.send_catch_log(archive_opened, run_file=run_file)
 
     async def _tick(self) -> None:
@@ -192,9 +194,17 @@ class FeedPipeline:
                     self._pause(str(error))
                 except Exception:  # a bug here must not end the flushing of every row to come
                     logger.exception("the %s feed failed by an internal error", exporter.writer.feed)
+            self._note_durable()
+
+    def _note_durable(self) -> None:
+        """Say how far rows are durable; a pause is no standstill, for storage is tried again and again."""
+        run = self._run
+        flushed_ns = min(exporter.writer.durable_ns for exporter in self._feeds.values())
+        run.durable_ns = flushed_ns if run.storage_pause is None else run.clock.monotonic_ns()
 
     def _store(self, item: Row) -> None:
         """Append a row, or keep it behind those that wait already."""
+        self._run.pulse.add(item)
         if not self._owed:
             try:
                 self._feeds[FEED_OF[type(item)]].export_item(item)
@@ -295,6 +305,6 @@ def _describe(run: Run) -> RunManifest:
         collector_version=__version__,
         versions=library_versions(),
         config_sha256=config.sha256(),
-        config=msgspec.to_builtins(config),
+        config=config.told(),
         grid=Grid.of(config.polling),
     )

@@ -73,9 +73,7 @@ def result_of(answer: Answer) -> tuple[str, str | None]:
         return "ok", None
     if answer.status == 404 and _error_text(answer.body) is not None:
         return "no_book", "not_found"
-    if answer.status == 429:
-        return "throttled", _kind_of_error(answer.body)
-    return "http_error", _kind_of_error(answer.body)
+    return "throttled" if answer.status == 429 else "http_error", _kind_of_error(answer)
 
 
 def result_of_book(body: bytes | msgspec.Raw, token_id: str) -> tuple[str, str | None]:
@@ -146,7 +144,9 @@ def _error_text(body: bytes) -> str | None:
     return error if isinstance(error, str) else None
 
 
-def _kind_of_error(body: bytes) -> str:
-    if _error_text(body) is not None:
+def _kind_of_error(answer: Answer) -> str:
+    if answer.status is not None and 300 <= answer.status < 400:
+        return "redirect"  # never followed, whoever it points to
+    if _error_text(answer.body) is not None:
         return "venue_error"
-    return "edge_html" if _is_html(body) else "no_error_body"
+    return "edge_html" if _is_html(answer.body) else "no_error_body"

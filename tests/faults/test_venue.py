@@ -38,7 +38,7 @@ FAULTS = {
     "{kind: nan}": "invalid_body/not_json",
     "{kind: large, megabytes: 50}": "invalid_body/too_large",
     "{kind: gzip_bomb, megabytes: 50}": "invalid_body/too_large",
-    "{kind: redirect, location: 'http://127.0.0.1:9/book'}": "http_error/no_error_body",
+    "{kind: redirect, location: 'http://127.0.0.1:9/book'}": "http_error/redirect",
     "{kind: duplicate_keys}": "ok",
     "{kind: empty_side}": "ok",
     "{kind: ghost}": "ok",
