@@ -40,6 +40,8 @@ class Run:
     """The latest slot (due, UTC) that the archive held when the run began."""
     storage_pause: str | None = None
     """Why rows cannot be stored now: nothing is sent meanwhile.  ``None``: they can."""
+    durable_ns: int = 0
+    """Monotonic: rows stored before it outlast a power loss; during a pause, when storage was last tried."""
     _ended: asyncio.Event | None = None
 
     def begin(self) -> None:

@@ -46,6 +46,7 @@ EXTENSIONS_BASE: dict[str, Any] = {}
 EXTENSIONS = {
     "orderbooks_spider.extensions.health.MinuteLog": 100,
     "orderbooks_spider.extensions.clock_watch.ClockWatch": 200,
+    "orderbooks_spider.extensions.notify.Notify": 300,
 }
 ITEM_PIPELINES = {
     "orderbooks_spider.pipelines.stamp.StampPipeline": 100,

@@ -105,7 +105,8 @@ class FeedWriter:
         self._current: _OpenSegment | None = None
         self._retired: deque[_OpenSegment] = deque()
         self._latest_period = (0, 0)
-        self._synced_ns = setup.clock.monotonic_ns()
+        self._synced_ns = self.durable_ns = setup.clock.monotonic_ns()
+        """When a flush was last begun; and when the last one was begun that left no row behind."""
         self._disk = asyncio.Lock()
         self._work: asyncio.Task[None] | None = None
         self._failures = 0
@@ -247,6 +248,7 @@ class FeedWriter:
 
     async def _sync(self) -> None:
         """Flush what is stored, oldest first: journals that wait while sealing lags are owed it too."""
+        begun_ns, whole = self._setup.clock.monotonic_ns(), True
         async with self._disk:
             for journal in self._journals():
                 try:
@@ -255,7 +257,10 @@ class FeedWriter:
                 except StorageError as error:
                     # Never a second fsync on this descriptor: it would lie.  The next row begins a
                     # new journal, and the child reads this one again.
+                    whole = False
                     self._setup.on_event("fsync_failed", {"feed": self.feed, "error": str(error)})
+        if whole:
+            self.durable_ns = begun_ns
 
     def _start_work(self) -> None:
         idle = self._work is None or self._work.done()

@@ -175,6 +175,7 @@ class FeedPipeline:
         for action in recovered:
             logger.warning("recovery: %s %s: %s", action.what.replace("_", " "), action.file, action.detail)
             self._write_event("recovered", msgspec.to_builtins(action))
+        self._note_durable()
         self._crawler.signals.send_catch_log(archive_opened, run_file=run_file)
 
     async def _tick(self) -> None:
@@ -192,6 +193,13 @@ class FeedPipeline:
                     self._pause(str(error))
                 except Exception:  # a bug here must not end the flushing of every row to come
                     logger.exception("the %s feed failed by an internal error", exporter.writer.feed)
+            self._note_durable()
+
+    def _note_durable(self) -> None:
+        """Say how far rows are durable; a pause is no standstill, for storage is tried again and again."""
+        run = self._run
+        flushed_ns = min(exporter.writer.durable_ns for exporter in self._feeds.values())
+        run.durable_ns = flushed_ns if run.storage_pause is None else run.clock.monotonic_ns()
 
     def _store(self, item: Row) -> None:
         """Append a row, or keep it behind those that wait already."""
