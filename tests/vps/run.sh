@@ -234,8 +234,8 @@ block start
 say "        ready $(seconds_since "$began_ns") s after systemctl start"
 promise 'the status line counts answered slots' within 30 answers
 say "        $(show $collector StatusText)"
-promise 'it is the ExecStart line of the unit, as the user orderbooks' [ "$(inside ps -o user=,args= -p "$(show $collector MainPID)")" = \
-    "orderbo+ $(sed -n 's/^ExecStart=//p' "$project/systemd/$collector")" ]
+promise 'it is the ExecStart line of the unit, as the user orderbooks' [ "$(inside ps -o user:10=,args= -p "$(show $collector MainPID)")" = \
+    "orderbooks $(sed -n 's/^ExecStart=//p' "$project/systemd/$collector")" ]
 promise 'it may write its state folder and nothing else but private temporary folders' say_writable
 block listens
 promise 'nothing listens' [ ! -s "$machine.out" ]
