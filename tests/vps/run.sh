@@ -4,7 +4,7 @@ set -eu
 
 usage() {
     cat <<'HELP'
-usage: sh tests/vps/run.sh SUITE [--minutes N] [--log FILE] [--folder DIR] [--pip-conf FILE] [--bind DIR]...
+usage: sh tests/vps/run.sh SUITE [--minutes N] [--log FILE] [--folder DIR] [--ca FILE] [--pip-conf FILE]
 
 Make a bare Debian with debootstrap, boot its systemd in a container, and do what docs/VPS_DEPLOYMENT.md
 says: install, start, check, alerts, upgrade, move, uninstall; kill and freeze the collector meanwhile.
@@ -14,8 +14,8 @@ The venue is the sandbox exchange. Tests the last commit. Needs root, about 1.5 
   --minutes N      let the collector run for so long before it is killed (default 2)
   --log FILE       where the log goes (default reports/vps_sandbox_SUITE.log)
   --folder DIR     work there, and keep the bare Debian for the next run (default: a temporary folder)
+  --ca FILE        an authority that the machine trusts, where a proxy stands before the package index
   --pip-conf FILE  the machine's /etc/pip.conf, for a package index of your own
-  --bind DIR       a folder that the machine sees at the same path, such as one with wheels (repeatable)
   --help           show this text
 
 examples:
@@ -30,15 +30,15 @@ die() {
 }
 
 project=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
-suite='' minutes=2 log='' folder='' pip_conf='' binds=''
+suite='' minutes=2 log='' folder='' ca='' pip_conf=''
 while [ $# -gt 0 ]; do
     case "$1" in
         -h | --help) usage; exit 0 ;;
         --minutes) minutes=$2; shift 2 ;;
         --log) log=$2; shift 2 ;;
         --folder) folder=$2; shift 2 ;;
+        --ca) ca=$2; shift 2 ;;
         --pip-conf) pip_conf=$2; shift 2 ;;
-        --bind) binds="$binds --bind-ro=$2"; shift 2 ;;
         -*) die "unknown option: $1 (see --help)" ;;
         *) suite=$1; shift ;;
     esac
@@ -65,7 +65,7 @@ cleanup() {
         timeout 30 tail --pid="$booted" -f /dev/null || kill -KILL "$booted" 2>/dev/null || true
         wait "$booted" 2>/dev/null || true
     fi
-    rm -rf "$machine"
+    rm -rf "$machine" "$machine".*
     [ -n "$keep" ] || rm -rf "$folder"
 }
 trap cleanup EXIT
@@ -140,15 +140,18 @@ bare_debian() {
     rm -rf "$machine"
     cp -a "$base" "$machine"
     cp /etc/resolv.conf "$machine/etc/resolv.conf"
+    if [ -n "$ca" ]; then
+        cp "$ca" "$machine/usr/local/share/ca-certificates/test.crt"
+        chroot "$machine" update-ca-certificates >/dev/null 2>&1
+    fi
     [ -z "$pip_conf" ] || cp "$pip_conf" "$machine/etc/pip.conf"
     git clone --quiet --bare "$project" "$machine/srv/orderbooks.git"
     for tag in first second; do git -C "$machine/srv/orderbooks.git" tag "$tag" "$(git -C "$project" rev-parse HEAD)"; done
 }
 
 boot() {
-    # shellcheck disable=SC2086 # a list of options
     SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn --quiet -D "$machine" --hostname=vps -b --register=no \
-        --keep-unit --console=pipe $binds </dev/null >"$machine.console" 2>&1 &
+        --keep-unit --console=pipe </dev/null >"$machine.console" 2>&1 &
     booted=$!
     leader=''
     until_boot() { leader=$(ps -o pid= --ppid "$booted" | tr -d ' ') && [ -n "$leader" ] && case "$(inside systemctl is-system-running 2>/dev/null)" in running | degraded) ;; *) false ;; esac; }
