@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Whether the dataset shows exactly the slots of a dead time: ``dead_slots.py DATASET FROM_NS UNTIL_NS``.
 
 Between the last row of a token before FROM_NS and its first after UNTIL_NS every grid point must be one
@@ -20,7 +19,9 @@ INTERVAL_NS = 1_000_000_000
 def main() -> int:
     """Compare, and say what was found."""
     folder, from_ns, until_ns = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    near = (pc.field("due_ns") > from_ns - 60 * INTERVAL_NS) & (pc.field("due_ns") < until_ns + 60 * INTERVAL_NS)
+    near = (pc.field("due_ns") > from_ns - 60 * INTERVAL_NS) & (
+        pc.field("due_ns") < until_ns + 60 * INTERVAL_NS
+    )
     polls = ds.dataset(f"{folder}/polls", partitioning="hive").to_table(filter=near).to_pylist()
     rows: defaultdict[str, list[int]] = defaultdict(list)
     dead: defaultdict[str, list[int]] = defaultdict(list)
@@ -40,7 +41,9 @@ def main() -> int:
             print(f"token {token}: {len(expected)} dead slots expected, the dataset has {len(dead[token])}")
     first = min(poll["sent_ns"] for poll in polls if (poll["sent_ns"] or 0) > from_ns)
     print(f"first poll sent {(first - from_ns) / 1e9:.2f} s after the kill")
-    print(f"dead slots: {compared} of tokens polled on both sides, {edges} of windows at the edge, {wrong} tokens wrong")
+    print(
+        f"{compared} dead slots of tokens polled before and after, {edges} at a window's edge; {wrong} wrong tokens"
+    )
     return 1 if wrong or not compared else 0
 
 
