@@ -113,6 +113,7 @@ block() {
     code=$(block_of "$1")
     [ -n "$code" ] || die "$page has no block $1"
     say "  page  $1"
+    # shellcheck disable=SC2016 # for the machine's shell
     printf '%s\n' "set -eu" ". /run/reader" "$code" 'for name in source version contact release previous old address destination; do' \
         '    eval "[ -z \"\${$name-}\" ] || printf \"%s=%s\\n\" \"$name\" \"\$$name\""' 'done >/run/reader.new' \
         'mv /run/reader.new /run/reader' >"$machine.block"
@@ -132,6 +133,7 @@ verifies() { as_user /opt/orderbooks/app/.venv/bin/python /opt/orderbooks/app/sc
 invocation_changed() { [ -n "$(show "$1" InvocationID)" ] && [ "$(show "$1" InvocationID)" != "$2" ]; }
 has_ended() { [ "$(show "$1" ActiveState)" = "$2" ]; }
 alert_said() { inside journalctl --quiet --identifier orderbooks-alert --priority crit --grep "$1" >"$machine.out" 2>&1; }
+watchdog_said() { inside journalctl --quiet --unit $collector --grep 'Watchdog timeout' --output cat >"$machine.out" 2>&1; }
 hook_said() { inside grep -q "$1" /var/tmp/alerts; }
 
 bare_debian() {
@@ -140,6 +142,7 @@ bare_debian() {
     rm -rf "$machine"
     cp -a "$base" "$machine"
     cp /etc/resolv.conf "$machine/etc/resolv.conf"
+    echo vps >"$machine/etc/hostname" # debootstrap took over the name of this machine
     if [ -n "$ca" ]; then
         cp "$ca" "$machine/usr/local/share/ca-certificates/test.crt"
         chroot "$machine" update-ca-certificates >/dev/null 2>&1
@@ -248,7 +251,7 @@ say "== $minutes minutes, then SIGKILL"
 sleep $((minutes * 60))
 promise 'it still runs, and was never restarted' [ "$(show $collector SubState) $(show $collector NRestarts)" = 'running 0' ]
 promise 'the status line counts answered slots' answers
-say "        $(show $collector StatusText); memory now $(show $collector MemoryCurrent), peak $(show $collector MemoryPeak) bytes"
+say "        $(show $collector StatusText); resident: $(inside ps -o rss= -p "$(show $collector MainPID)") KiB"
 if inside test -e /opt/orderbooks/app/scripts/status.py; then
     block status
     last_output
@@ -257,7 +260,10 @@ else
 fi
 promise 'killed, it comes back by itself' kill_it KILL
 say "        ready again $back s after SIGKILL"
-promise 'within 5 seconds' [ "${back%.*}" -lt 5 ]
+if [ "$(inside systemctl --version | awk 'NR == 1 { print $2 }')" -ge 254 ]; then # older ones tell only of the last failure
+    promise 'and the alert has told of it' within 10 alert_said 'collector.service failed: signal'
+    last_output
+fi
 first_kill_ns=$killed_ns first_back_ns=$back_ns
 promise 'it answers again' within 30 answers
 sleep 65 # a whole minute of rows on this side of the kill
@@ -265,7 +271,8 @@ sleep 65 # a whole minute of rows on this side of the kill
 say '== a frozen process (SIGSTOP)'
 promise 'the watchdog ends it, and it comes back' kill_it STOP
 say "        ready again $back s after SIGSTOP (WatchdogSec=30)"
-promise 'it was the watchdog' inside journalctl --quiet --unit $collector --grep 'Watchdog timeout' --lines 1 --output cat
+promise 'it was the watchdog' watchdog_said
+last_output
 promise 'it answers again' within 30 answers
 
 say '== stop'
@@ -292,13 +299,14 @@ cp "$project/tests/vps/dead_slots.py" "$machine/srv/"
 dead_slots() { as_user /opt/orderbooks/app/.venv/bin/python /srv/dead_slots.py /var/lib/orderbooks/dataset "$1" "$2" >"$machine.out" 2>&1; }
 promise 'the dataset shows exactly the dead slots of the SIGKILL' dead_slots "$first_kill_ns" "$first_back_ns"
 last_output
+promise 'it polled again within 5 seconds' awk '/^first poll sent/ { exit $4 > 5 }' "$machine.out"
 promise 'and those of the frozen process' dead_slots "$killed_ns" "$back_ns"
 last_output
 
 say '== alerts'
 receiver
 block alert
-promise 'the hook is run' within 10 hook_said 'orderbooks-alert\|test.service failed'
+promise 'the hook is run' within 10 hook_said 'test failed'
 segment=$(inside find $archive/raw/polymarket/books -name '*.jsonl.gz' | head -n 1)
 inside cp -a "$segment" /var/tmp/whole
 inside truncate --size=-1 "$segment"
@@ -341,8 +349,9 @@ fi
 
 say '== move'
 block leave
-heads() { grep 'head' "$machine.out" || true; }
+heads() { grep -A 1 '^head' "$machine.out"; }
 heads_before=$(heads)
+same_heads() { [ "$(heads)" = "$heads_before" ]; }
 inside sh -c 'mkdir -p /var/tmp/old/etc /var/tmp/old/var/lib; cp -a /etc/orderbooks /var/tmp/old/etc/; cp -a /var/lib/orderbooks /var/tmp/old/var/lib/'
 block uninstall
 block forget
@@ -350,7 +359,7 @@ promise 'nothing is left' inside sh -c '! find / -xdev \( -path /proc -o -path /
 inside sh -c 'printf "version=first\nold=/var/tmp/old\n" >>/run/reader'
 install_program
 block arrive
-promise 'the heads are the same' [ -n "$heads_before" ] && promise 'exactly' [ "$heads_before" = "$(heads)" ]
+promise 'verify prints the same heads' same_heads
 block units
 block start
 promise 'the moved collector goes on' within 30 answers
