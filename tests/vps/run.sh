@@ -52,6 +52,8 @@ log=${log:-$project/reports/vps_sandbox_$suite.log}
 keep=$folder
 [ -n "$folder" ] || folder=$(mktemp -d)
 mkdir -p "$folder" "$(dirname -- "$log")"
+exec 9>"$folder/lock"
+flock --nonblock 9 || die "another run uses $folder"
 base=$folder/$suite machine=$folder/machine
 page=$project/docs/VPS_DEPLOYMENT.md
 collector=polymarket-orderbook-collector.service
