@@ -1,5 +1,6 @@
 #!/bin/sh
 # Follow docs/VPS_DEPLOYMENT.md in a booted Debian, by its own code blocks, and check what it promises.
+# shellcheck disable=SC2016,SC2086 # texts for the machine's shell; names without blanks
 set -eu
 
 usage() {
@@ -115,7 +116,6 @@ block() {
     code=$(block_of "$1")
     [ -n "$code" ] || die "$page has no block $1"
     say "  page  $1"
-    # shellcheck disable=SC2016 # for the machine's shell
     printf '%s\n' "set -eu" ". /run/reader" "$code" 'for name in source version contact release previous old address destination; do' \
         '    eval "[ -z \"\${$name-}\" ] || printf \"%s=%s\\n\" \"$name\" \"\$$name\""' 'done >/run/reader.new' \
         'mv /run/reader.new /run/reader' >"$machine.block"
