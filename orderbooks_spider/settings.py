@@ -47,6 +47,7 @@ EXTENSIONS = {
     "orderbooks_spider.extensions.minute_log.MinuteLog": 100,
     "orderbooks_spider.extensions.clock_watch.ClockWatch": 200,
     "orderbooks_spider.extensions.health.Health": 300,
+    "orderbooks_spider.extensions.notify.Notify": 400,
 }
 ITEM_PIPELINES = {
     "orderbooks_spider.pipelines.stamp.StampPipeline": 100,

@@ -239,6 +239,30 @@ def test_rows_that_wait_for_a_block_are_flushed_in_time(tmp_path: Path) -> None:
     assert asyncio.run(scenario()) == [True, True, True]
 
 
+def test_a_failed_flush_is_not_durable(tmp_path: Path) -> None:
+    """Rule A2: ``durable_ns`` stays where the last whole flush began, and moves on with the next."""
+
+    async def scenario() -> list[int]:
+        collector = Collector(tmp_path, settings=Archive(fsync_seconds=1, block_seconds=600))
+        collector.open()
+        writer = collector.writers[BOOKS]
+        seconds: list[int] = []
+        for broken in (False, True, False):
+            collector.write(poll(UP, len(seconds)))
+            if broken:
+                reading, writing = os.pipe()  # nothing that could be flushed: EINVAL
+                os.dup2(writing, writer._journals()[-1]._descriptor)
+                os.close(reading)
+                os.close(writing)
+            collector.clock.now_ns += NS
+            await writer.tick()
+            seconds.append((collector.clock.monotonic_ns() - writer.durable_ns) // NS)
+        await collector.close()
+        return seconds
+
+    assert asyncio.run(scenario()) == [0, 1, 0]
+
+
 def test_refused_row_names_no_segment(tmp_path: Path) -> None:
     """Rule A1: a segment has the time of a row that it holds, also when the disk refused an earlier one."""
 
