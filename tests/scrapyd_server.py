@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -40,8 +41,6 @@ class Scrapyd:
     """The daemon, its folder and the project as it is deployed to it."""
 
     folder: Path
-    overrides: dict[str, str] = field(default_factory=dict)
-    """Keys of ``[scrapyd]`` that the test wants otherwise than shipped."""
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
     orphans: list[int] = field(default_factory=list)
@@ -63,9 +62,8 @@ class Scrapyd:
         self.home.mkdir(parents=True)
         shutil.copy(PROJECT / "config/scrapyd.conf", self.folder / "scrapyd.conf")
         name, word = LOGIN
-        login = ["[scrapyd]", f"username = {name}", f"password = {word}"]
-        lines = [*login, *(f"{key} = {value}" for key, value in self.overrides.items())]
-        (self.home / ".scrapyd.conf").write_text("\n".join(lines) + "\n", "utf-8")
+        login = f"[scrapyd]\nusername = {name}\npassword = {word}\n"
+        (self.home / ".scrapyd.conf").write_text(login, "utf-8")
         netrc = self.home / ".netrc"
         netrc.write_text(f"machine 127.0.0.1 login {name} password {word}\n", "utf-8")
         netrc.chmod(0o600)
@@ -177,4 +175,4 @@ def wait_for(condition: Callable[[], bool], what: str, said: Callable[[], str]) 
     until_ns = clock.monotonic_ns() + PATIENCE_SECONDS * NS
     while not condition():
         assert clock.monotonic_ns() < until_ns, f"waited in vain for {what}:\n{said()}"
-        signal.sigtimedwait([], 0.2)
+        time.sleep(0.2)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import urllib.error
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,7 @@ def test_deploy_schedule_cancel(scrapyd: Scrapyd, collector: Collector) -> None:
     wait_for(lambda: any(collector.root.rglob("*.part")), "a block", lambda: scrapyd.job_log(job))
     assert [entry["id"] for entry in scrapyd.jobs("running")] == [job]
 
-    assert scrapyd.cancel(job)["prevstate"] == "running"
+    assert scrapyd.cancel(job)["prevstate"] == scrapyd.cancel(job)["prevstate"] == "running"
     scrapyd.wait_until(job, "finished")
     assert [stop["failure"] for stop in collector.events("run_stop")] == [None]
     assert not [path for path in collector.root.rglob("*") if path.suffix in {".journal", ".part"}]
@@ -147,16 +148,18 @@ def test_orphan_is_not_joined_by_second(scrapyd: Scrapyd, collector: Collector) 
 
 @pytest.mark.slow
 def test_stop_of_the_service_seals(scrapyd: Scrapyd, collector: Collector) -> None:
-    """SIGTERM to scrapyd and all below it, as the unit's KillMode sends it, leaves a sealed archive."""
+    """SIGTERM to scrapyd and twice to all below it, as systemd sends it, leaves a sealed archive."""
     scrapyd.schedule(collector.config_file)
     wait_for(lambda: bool(scrapyd.jobs("running")), "the job", scrapyd.log)
     entry = scrapyd.jobs("running")[0]
     wait_for_rows(scrapyd, collector, 20, entry["id"])
     scrapyd.orphans.append(entry["pid"])
     below = Path(f"/proc/{entry['pid']}/task/{entry['pid']}/children").read_text("utf-8").split()
-    for pid in [entry["pid"], *map(int, below)]:
-        os.kill(pid, signal.SIGTERM)
-    scrapyd.stop()
+    for _ in range(2):  # once at the stop, and once more when scrapyd itself has ended
+        for pid in [entry["pid"], *map(int, below)]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        scrapyd.stop()
     wait_for(lambda: holder_of(collector.root, "c0") is None, "the lock", scrapyd.log)
     assert [stop["failure"] for stop in collector.events("run_stop")] == [None]
     assert_clean(collector)
