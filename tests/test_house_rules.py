@@ -339,7 +339,9 @@ def test_no_file_names_a_machine(project_files: list[Path]) -> None:
     assert breaches == []
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "tests/requirements.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "tests/requirements.txt", "deploy/scrapyd-requirements.txt"]
+)
 def test_requirements_are_pinned(name: str) -> None:
     """Every requirement has its version and hashes, and no registry is named."""
     assert pin_breaches((ROOT / name).read_text("utf-8")) == []

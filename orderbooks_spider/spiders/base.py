@@ -15,6 +15,7 @@ from orderbooks_spider.items import EventItem, MarketItem
 from orderbooks_spider.polymarket.answers import Answer, result_of, text_of
 from orderbooks_spider.run import SETTING, Run, job_begins, job_ends
 from orderbooks_spider.sandbox.child import SandboxChild
+from orderbooks_spider.spiders.stop import stop_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,6 +54,7 @@ class ArchiveSpider(Spider):
     async def start(self) -> AsyncIterator[Any]:
         """Run the job; rows go to the pipelines from where they arise, so nothing is yielded."""
         self.run.begin()
+        stop_on_signals(self.crawler)  # under `scrapy crawl` and scrapyd too
         try:
             await self.crawler.signals.send_catch_log_async(job_begins, write_event=self.event)
             await self.run_job()

@@ -6,9 +6,7 @@ scripts use this.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import signal
 from typing import TYPE_CHECKING, Any
 
 from scrapy.crawler import AsyncCrawlerProcess
@@ -16,17 +14,14 @@ from scrapy.settings import Settings
 
 from orderbooks_spider.errors import EXIT_INTERNAL, EXIT_OK, OrderbooksError
 from orderbooks_spider.run import SETTING, run_of
+from orderbooks_spider.spiders.stop import stop_on_signals
 
 if TYPE_CHECKING:
-    from scrapy.crawler import Crawler
-
     from orderbooks_spider.config import Config
     from orderbooks_spider.spiders.base import ArchiveSpider
 
 logger = logging.getLogger(__name__)
 
-STOP_CHECK_SECONDS = 0.05
-"""How often a stop that came early looks whether the spider is open."""
 _CHATTY = ("scrapy.utils.log", "scrapy.crawler", "scrapy.middleware", "scrapy.addons", "scrapy.core.engine")
 """Scrapy's start-up banner and versions: the run manifest has them, the operator's log need not."""
 
@@ -38,7 +33,7 @@ def run_spider(spider_class: type[ArchiveSpider], config: Config, **arguments: A
     process = _quiet_process(settings)
     crawler = process.create_crawler(spider_class)
     task = process.crawl(crawler, config=config, **arguments)
-    _stop_on_signals(crawler, task)
+    stop_on_signals(crawler, task)
     process.start(install_signal_handlers=False)
     failure = run_of(crawler.settings).failure if SETTING in crawler.settings else None
     if failure is not None:
@@ -51,33 +46,6 @@ def run_spider(spider_class: type[ArchiveSpider], config: Config, **arguments: A
         return error.exit_code
     logger.error("the crawl failed: %s: %s", type(error).__name__, error)
     return EXIT_INTERNAL
-
-
-def _stop_on_signals(crawler: Crawler, crawl: asyncio.Future[None]) -> None:
-    """End *crawler* by its own rules on SIGTERM or SIGINT, whenever that comes.
-
-    Scrapy's handlers lose files at both ends (seen): a signal while the spider is being opened stops the
-    reactor under it, and a second one skips the closing hooks.
-    """
-    loop = asyncio.get_event_loop()
-    stops: list[asyncio.Task[None]] = []
-
-    def ask_to_stop() -> None:
-        if stops:
-            logger.info("already stopping: open polls are written and files sealed")
-        else:
-            stops.append(loop.create_task(_stop_when_running(crawler, crawl)))
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ask_to_stop)
-
-
-async def _stop_when_running(crawler: Crawler, crawl: asyncio.Future[None]) -> None:
-    while not crawl.done():
-        if crawler._engine is not None and crawler._engine.running:  # noqa: SLF001 - no public way to ask
-            await crawler.stop_async()
-            return
-        await asyncio.sleep(STOP_CHECK_SECONDS)
 
 
 def _quiet_process(settings: Settings) -> AsyncCrawlerProcess:
