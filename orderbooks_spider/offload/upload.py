@@ -103,7 +103,10 @@ class Upload:
             self._send_all()
         finally:
             self._write_record()
-        records = [layout.relative(self.root, path) for path in layout.offload_folder(self.root).iterdir()]
+        if self.record is None:
+            return
+        # All of them: a record that an earlier run could not send goes now.
+        records = [layout.relative(self.root, path) for path in sorted(self.record.parent.glob("*.json"))]
         ended = self.rclone.send(self.root, records, immutable=True)
         if ended.code:
             self.failures.append(
