@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _LIFE = timedelta(days=1)
@@ -53,10 +54,12 @@ class Certificates:
         return {"SSL_CERT_FILE": str(self.authority)}
 
 
-def make_certificates(folder: Path, *, host: str = "127.0.0.1") -> Certificates:
-    """Make an authority and a server's certificate for the address *host* and ``localhost``."""
+def make_certificates(
+    folder: Path, *, host: str = "127.0.0.1", names: Sequence[str] = ("localhost",)
+) -> Certificates:
+    """Make an authority and a server's certificate for the address *host* and the *names* of hosts."""
     root_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(host))]
+    subjects = [*map(x509.DNSName, names), x509.IPAddress(ipaddress.ip_address(host))]
     root = (
         _builder("throw-away authority", "throw-away authority", root_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -66,7 +69,7 @@ def make_certificates(folder: Path, *, host: str = "127.0.0.1") -> Certificates:
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key())
     server = (
         _builder("localhost", "throw-away authority", server_key)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.SubjectAlternativeName(subjects), critical=False)
         .add_extension(issuer, critical=False)
     )
     return Certificates(

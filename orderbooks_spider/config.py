@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -172,6 +173,21 @@ def load(path: str | Path) -> Config:
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: such as a 13th month
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     return parse({} if raw is None else raw, source=str(path))
+
+
+def read_config(path: str | None) -> Config:
+    """Load *path*, or the file that ``ORDERBOOKS_CONFIG`` names, or the live example.
+
+    Under scrapyd no ``config/`` lies beside the egg: then the defaults are the live example's.
+
+    Raises:
+        ConfigError: see :func:`load`.
+
+    """
+    chosen = path or os.environ.get(ENVIRONMENT_VARIABLE)
+    if chosen:
+        return load(chosen)
+    return load(DEFAULT_FILE) if Path(DEFAULT_FILE).exists() else Config()
 
 
 def parse(raw: Any, *, source: str) -> Config:

@@ -9,6 +9,8 @@ EXIT_OK = 0
 EXIT_PROBLEMS = 1
 """Problems were found (verify), or inputs failed (normalise)."""
 EXIT_CANNOT_CHECK = 2
+EXIT_REMOTE = 69
+"""``EX_UNAVAILABLE``: the remote store cannot be reached, refuses, or is full; nothing is lost, try again."""
 EXIT_INTERNAL = 70
 """``EX_SOFTWARE`` of sysexits.h: the loop ended by itself, or a bug."""
 EXIT_STORAGE = 74
@@ -41,6 +43,12 @@ class StorageError(OrderbooksError):
     """The archive root cannot be written, read or made durable."""
 
     exit_code = EXIT_STORAGE
+
+
+class RemoteError(OrderbooksError):
+    """The remote store did not do what was asked; the text has rclone's exit code and words."""
+
+    exit_code = EXIT_REMOTE
 
 
 class ArchiveError(OrderbooksError):

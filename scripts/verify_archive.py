@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Prove that an archive is whole and unaltered; offline, reads only.
+"""Prove that an archive is whole and unaltered; reads only, and offline but for --fetch.
 
 Examples:
   python scripts/verify_archive.py data
   python scripts/verify_archive.py data --quick
   python scripts/verify_archive.py /mnt/a /mnt/b --json
   python scripts/verify_archive.py data --expect-head books/c0=SHA256 --expect-head events/c0=SHA256
+  python scripts/verify_archive.py data --fetch
 
 Exit codes: 0 clean, 1 integrity problems (all are listed, each with rule and file), 2 could not check.
 """
@@ -26,6 +27,7 @@ import msgspec
 from orderbooks_spider.archive import verify_text
 from orderbooks_spider.archive.verify import RootReport, verify
 from orderbooks_spider.errors import EXIT_CANNOT_CHECK, OrderbooksError
+from orderbooks_spider.offload.fetch import fetch_purged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +53,17 @@ def main(arguments: list[str] | None = None) -> int:
         help="a head that verify printed before and you kept elsewhere; the chain must still hold it "
         "(repeatable, with one ROOT)",
     )
+    parser.add_argument(
+        "--require-local", action="store_true", help="a purged segment is missing, whatever a remote holds"
+    )
+    parser.add_argument(
+        "--fetch",
+        action="store_true",
+        help="fetch purged segments with rclone, from where their records say, and read them too",
+    )
     options = parser.parse_args(arguments)
+    if options.fetch and (options.quick or options.require_local):
+        parser.error("--fetch: it reads what is not here; expected no --quick and no --require-local")
     if options.expect_head and len(options.roots) > 1:
         parser.error("--expect-head: expected one ROOT, for a head belongs to one archive")
     codes = [_verify(root, options) for root in options.roots]
@@ -68,6 +80,8 @@ def _verify(root: Path, options: argparse.Namespace) -> int:
                 workers=options.workers,
                 progress=bar.update,
                 expect_heads=dict(options.expect_head),
+                require_local=options.require_local,
+                fetch=fetch_purged if options.fetch else None,
             )
     except OrderbooksError as error:
         print(error, file=sys.stderr)

@@ -2,7 +2,7 @@
 
 A rule is a pure function from source text to the breaches in it; the tests at the end apply the rules to
 the files.  Imports point one way: spiders, pipelines, extensions, scripts -> polymarket, archive,
-normalize -> the single modules (cadence, universe, items, config, clock ...) -> errors.
+normalize, offload -> the single modules (cadence, universe, items, config, clock ...) -> errors.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SCRIPTS = sorted([*(ROOT / "scripts").glob("*.py"), *(ROOT / "scripts").glob("*.
 
 SKINS = {"spiders", "pipelines", "extensions"}
 """The areas that know Scrapy; scripts, which stand outside the package, may start it too."""
-CORES = {"polymarket", "archive", "normalize", "report", "status"}
+CORES = {"polymarket", "archive", "normalize", "report", "status", "offload"}
 SANDBOX_USES = {"sandbox", "clock", "errors", "polymarket", "config"}
 SANDBOX_LIBRARIES = {"aiohttp", "multidict", "yarl", "msgspec", "yaml"}
 """The server with the types of its requests, and how fault plans are read."""

@@ -10,6 +10,7 @@ from orderbooks_spider.archive import companions, layout, manifest
 from orderbooks_spider.archive.findings import INVESTIGATE, RECOVER, RESTORE
 from orderbooks_spider.archive.lock import holder_of
 from orderbooks_spider.archive.manifest import Manifest, read_manifest
+from orderbooks_spider.archive.offloaded import Offloaded, read_offloaded
 from orderbooks_spider.archive.state import FIRST_SEQ
 from orderbooks_spider.errors import ArchiveError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from orderbooks_spider.archive.findings import Problems
     from orderbooks_spider.archive.layout import Segment
+    from orderbooks_spider.archive.offloaded import Held
 
 
 @dataclass
@@ -31,6 +33,8 @@ class Described:
     """Digest of the manifest's bytes: the next link holds it."""
     is_here: bool
     """Whether the sealed file lies here."""
+    at_remote: Held | None = None
+    """Where a purge record says that it went; only of a file that is not here."""
 
 
 @dataclass
@@ -51,8 +55,8 @@ class Inventory:
         return self.files == 0 and not self.described
 
 
-def take(root: Path, problems: Problems) -> Inventory:
-    """Climb the rungs that read no segment.
+def take(root: Path, problems: Problems, *, require_local: bool = False) -> Inventory:
+    """Climb the rungs that read no segment; with *require_local* a purged segment is missing.
 
     Raises:
         StorageError: a folder or a manifest cannot be read.
@@ -67,8 +71,9 @@ def take(root: Path, problems: Problems) -> Inventory:
     described = {item.names.stem for item in found.described}
     for item in raw:
         _file(found, item, described, live, problems)
+    purged = _read_offloaded(root, problems)
     for segment in found.described:
-        _size(segment, problems)
+        _size(segment, purged, problems, require_local=require_local)
     companions.check_sums(found, raw, live, problems)
     companions.check_runs(found, live, problems)
     _chains(found, problems)
@@ -147,14 +152,29 @@ def _file(
         )  # fmt: skip
 
 
-def _size(item: Described, problems: Problems) -> None:
+def _read_offloaded(root: Path, problems: Problems) -> Offloaded:
+    def unreadable(path: Path, error: ArchiveError) -> None:
+        problems.add(
+            "layout", layout.relative(root, path), "unreadable record of an upload or a purge",
+            expected="a record", seen=error, advice=RESTORE,
+        )  # fmt: skip
+
+    return read_offloaded(root, unreadable)
+
+
+def _size(item: Described, known: Offloaded, problems: Problems, *, require_local: bool) -> None:
     try:
         size = item.names.sealed.stat().st_size
     except FileNotFoundError:
         item.is_here = False
+        purged = known.purged_copy(item.names.file, item.manifest.sha256)
+        if purged is not None and not require_local:
+            item.at_remote = purged
+            return
         problems.add(
             "completeness", item.names.file, "a manifest without its file",
-            expected=f"{item.manifest.bytes} bytes, sha256 {item.manifest.sha256}", seen="no file",
+            expected=f"{item.manifest.bytes} bytes, sha256 {item.manifest.sha256}",
+            seen="no file" if purged is None else f"no file: purged, {purged.destination} held it then",
             advice=RESTORE,
         )  # fmt: skip
         return

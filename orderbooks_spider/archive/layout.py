@@ -157,9 +157,24 @@ def parse_run_manifest(name: str) -> tuple[str, str] | None:
     return (matched["collector"], matched["run"]) if matched is not None else None
 
 
+def offload_folder(root: Path) -> Path:
+    """Records of uploads and purges; under ``manifests/``, so that they merge by copying."""
+    return root / "manifests" / "offload"
+
+
+def offload_record(root: Path, time: str, what: Literal["upload", "purge"], key: str) -> Path:
+    """One record; *time* is the compact UTC of its start, *key* keeps two of one second apart."""
+    return offload_folder(root) / f"{time}_{what}_{key}.json"
+
+
 def offload_index(root: Path) -> Path:
     """What the records add up to: a convenience that can be made again from them."""
     return root / "state" / "offloaded.json"
+
+
+def offload_lock(root: Path) -> Path:
+    """The file whose ``flock`` lets one upload or purge work at a time; no collector's id ends so."""
+    return root / "state" / "offload.flock"
 
 
 def rescue_journal(part: Path) -> Path:

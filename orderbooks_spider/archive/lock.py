@@ -1,4 +1,4 @@
-"""One writer per archive root and collector id (rule A14), by ``flock``.
+"""One writer per archive root and collector id (rule A14), and one uploader per root, by ``flock``.
 
 The sealing child inherits the descriptor, so a collector that was killed still holds the lock until
 its child has finished: no recovery ever meets a file that is being written.
@@ -53,12 +53,22 @@ class ArchiveLock:
             StorageError: the lock file cannot be made or written.
 
         """
-        path = layout.lock_file(root, collector_id)
+        return cls.take(layout.lock_file(root, collector_id), f"collector {collector_id!r} is run", run_id)
+
+    @classmethod
+    def take(cls, path: Path, busy: str, run_id: str) -> Self:
+        """Take the lock of the file *path*; *busy* says what the holder does, as in ``… by pid 7``.
+
+        Raises:
+            LockedError: another process has it; the text names its pid.
+            StorageError: the lock file cannot be made or written.
+
+        """
         durable.makedirs(path.parent)
         with durable.naming(path, "open the lock"):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            _wait(descriptor, path, collector_id)
+            _wait(descriptor, path, busy)
             holder = Holder(os.getpid(), run_id, os.uname().nodename)
             with durable.naming(path, "write the lock"):
                 os.ftruncate(descriptor, 0)
@@ -115,7 +125,7 @@ def last_holder(root: Path, collector_id: str) -> Holder | None:
         os.close(descriptor)
 
 
-def _wait(descriptor: int, path: Path, collector_id: str) -> None:
+def _wait(descriptor: int, path: Path, busy: str) -> None:
     pause = threading.Event()
     tries = 0
     while True:
@@ -126,7 +136,7 @@ def _wait(descriptor: int, path: Path, collector_id: str) -> None:
             tries += 1
             if tries > (_TRIES_DEAD if holder is not None and _is_dead(holder) else _TRIES_ALIVE):
                 who = "another process" if holder is None else f"pid {holder.pid} on {holder.host}"
-                raise LockedError(f"{path}: collector {collector_id!r} is run by {who}") from error
+                raise LockedError(f"{path}: {busy} by {who}") from error
             pause.wait(_PAUSE_SECONDS)
         else:
             return

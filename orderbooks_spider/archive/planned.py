@@ -138,6 +138,14 @@ def count(owed: Owed) -> int:
     return max(0, (last - first) // owed.interval_ns + 1)
 
 
+def granted(owed: Owed, spans: Iterable[tuple[int, int]]) -> Iterator[Run]:
+    """All slots that *owed* has in each span, as if they were there: rows that cannot be looked at."""
+    for first, last in spans:
+        start = -((owed.phase_ns - first) // owed.interval_ns) * owed.interval_ns + owed.phase_ns
+        if start <= last:
+            yield start, last - (last - start) % owed.interval_ns, owed.interval_ns
+
+
 def missing(owed: Owed, runs: Iterable[Run]) -> Iterator[tuple[int, int, int]]:
     """Stretches of owed slots without a row: (first due, last due, slots)."""
     step = owed.interval_ns

@@ -17,6 +17,7 @@ import msgspec
 from orderbooks_spider.archive import durable, layout, state
 from orderbooks_spider.archive.journal import read_journal, row_key
 from orderbooks_spider.archive.members import MemberScan
+from orderbooks_spider.archive.offloaded import read_offloaded
 from orderbooks_spider.archive.runs import RunFile, SealedSegment
 from orderbooks_spider.archive.sealer import BlockJob, SealInfo, SealJob, orphan, run_job
 from orderbooks_spider.archive.segment import keep_beside
@@ -124,11 +125,18 @@ def _find(root: Path, collector_id: str, actions: list[Action]) -> list[_Leftove
             leftover = leftovers.setdefault(names.stem, _Leftover(names))
             if found.kind == "journal" and found.block is not None:
                 leftover.journals[found.block] = found.path
-    for _, segment in layout.walk_manifests(root):
-        if segment is not None and segment.collector_id == collector_id and not segment.sealed.exists():
-            actions.append(
-                _action("no_file", root, segment.manifest, "its segment is not here", changed=False)
-            )
+    absent = [
+        segment
+        for _, segment in layout.walk_manifests(root)
+        if segment is not None and segment.collector_id == collector_id and not segment.sealed.exists()
+    ]
+    # A record that cannot be read is verify's to name; it must not keep the collector from its start.
+    purged = read_offloaded(root, lambda _path, _error: None).purged if absent else {}
+    actions += [
+        _action("no_file", root, segment.manifest, "its segment is not here", changed=False)
+        for segment in absent
+        if segment.file not in purged
+    ]
     for leftover in leftovers.values():
         leftover.first_seq = _first_seq(leftover)
     return list(leftovers.values())

@@ -14,7 +14,7 @@ from orderbooks_spider.errors import ArchiveError
 from orderbooks_spider.items import FEEDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 FIRST_SEQ = 1
@@ -85,6 +85,14 @@ def links(root: Path, collector_id: str) -> Iterator[tuple[Link, str]]:
     for path, segment in layout.walk_manifests(root):
         if segment is not None and segment.collector_id == collector_id:
             yield read_link(path)
+
+
+def newest_heads(manifests: Iterable[tuple[str, int, str]]) -> dict[str, str]:
+    """Per chain, ``feed/collector``, the digest of its newest manifest; from (chain, last seq, digest)."""
+    newest: dict[str, tuple[int, str]] = {}
+    for chain, last_seq, sha256 in manifests:
+        newest[chain] = max(newest.get(chain, (0, "")), (last_seq, sha256))
+    return {chain: newest[chain][1] for chain in sorted(newest)}
 
 
 def read_link(path: Path) -> tuple[Link, str]:

@@ -11,6 +11,7 @@ import os
 from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,6 +28,7 @@ from orderbooks_spider.archive.findings import (
     printable,
 )
 from orderbooks_spider.archive.rows import SegmentReport, check_segment
+from orderbooks_spider.archive.state import newest_heads
 from orderbooks_spider.clock import iso_utc
 from orderbooks_spider.errors import EXIT_OK, EXIT_PROBLEMS, ArchiveError, StorageError
 from orderbooks_spider.items import BOOKS, EVENTS
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 
     from orderbooks_spider.archive.inventory import Described, Inventory
     from orderbooks_spider.archive.planned import PlanEvent, Run
+
+    Fetch = Callable[[list[Described]], Iterator[list[Described]]]
+    """Brings purged segments back, some at a time: each lies below its ``names.root`` until the next."""
 
 SCHEMA = "orderbooks.verify/1"
 SMALL_BYTES = 3_000_000
@@ -78,21 +83,30 @@ class RootReport(msgspec.Struct, kw_only=True):
     """Not sealed yet, and not checked: a running collector writes them."""
     set_aside: dict[str, int]
     segments: int
+    remote_segments: int
+    """Not here and not read: purged, with a record that a remote held each with its checksum."""
+    fetched_segments: int
+    """Purged, fetched from the remote and read like all others."""
     rows: int
     raw_bytes: int
     heads: dict[str, str]
     """``feed/collector`` to the digest of its newest manifest: keep it elsewhere, it proves the tail."""
 
 
-def verify(
+def verify(  # noqa: PLR0913 - each is an option of the command
     root: Path,
     *,
     quick: bool = False,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     expect_heads: Mapping[str, str] | None = None,
+    require_local: bool = False,
+    fetch: Fetch | None = None,
 ) -> RootReport:
     """Climb the ladder for one archive; *progress* is told (compressed bytes done, of all).
+
+    A segment that was purged with a record counts as remote, not as missing (rule A20); *require_local*
+    says otherwise, and *fetch* brings it back for as long as it is read.
 
     *expect_heads* are chain heads (``feed/collector`` to digest) that an earlier report gave and that
     were kept elsewhere: only they show that no tail was removed and no chain made anew.
@@ -105,20 +119,23 @@ def verify(
     if not root.is_dir():
         raise ArchiveError(f"{root}: expected an archive root, saw no folder")
     problems = Problems()
-    found = inventory.take(root, problems)
+    found = inventory.take(root, problems, require_local=require_local)
     if found.is_empty and not problems.listed:
         raise ArchiveError(f"{root}: nothing to check: no segments and no manifests")
     inventory.check_heads(found, expect_heads or {}, problems)
     checker = _Contents(problems)
     if not quick:
+        purged = [item for item in found.described if item.at_remote is not None] if fetch else []
         present = [item for item in found.described if item.is_here]
-        total = sum(item.manifest.bytes for item in present)
+        total = sum(item.manifest.bytes for item in [*present, *purged])
         done = 0
-        for item, report in _read_all(present, workers if total > SMALL_BYTES else 1):
-            checker.add(item, report)
-            done += item.manifest.bytes
-            if progress is not None:
-                progress(done, total)
+        for items in chain([present], fetch(purged) if fetch else ()):
+            for item, report in _read_all(items, workers if total > SMALL_BYTES else 1):
+                checker.add(item, report)
+                done += item.manifest.bytes
+                if progress is not None:
+                    progress(done, total)
+        checker.not_fetched(purged)
         checker.across_segments(found)
     return _report(found, problems, checker, quick=quick)
 
@@ -153,11 +170,14 @@ class _Contents:
             name: Counter() for name in ("results", "venue_hash", "mirror")
         }
         self.examples: list[str] = []
+        self.read: set[str] = set()
+        """Stems of the segments that were read."""
         self.rows = self.raw_bytes = self.polls = self.owed = 0
 
     def add(self, item: Described, report: SegmentReport) -> None:
         """Take one segment's report."""
         collector = item.names.collector_id
+        self.read.add(item.names.stem)
         self._problems.extend(report.problems)
         self._seqs[item.names.feed, collector] += report.seq_runs
         for token, runs in report.slots.items():
@@ -178,6 +198,16 @@ class _Contents:
         self.raw_bytes += report.raw_bytes
         self.polls += report.rows if item.names.feed == BOOKS else 0
 
+    def not_fetched(self, purged: Iterable[Described]) -> None:
+        """Rule A20: what was purged is at the remote."""
+        for item in purged:
+            if item.names.stem not in self.read and item.at_remote is not None:
+                self._problems.add(
+                    "completeness", item.names.file, "a purged segment could not be fetched",
+                    expected=f"{item.manifest.bytes} bytes at {item.at_remote.destination}", seen="no file",
+                    advice=RESTORE,
+                )  # fmt: skip
+
     def across_segments(self, found: Inventory) -> None:
         """Rules A11 to A13 over the whole root."""
         for (feed, collector), runs in self._seqs.items():
@@ -191,14 +221,21 @@ class _Contents:
                 said = {"expected": "one row per token and due time", "seen": "two", "advice": INVESTIGATE}
                 self._problems.add("slots", BOOKS, what, **said)
         for collector, events in self._plans.items():
-            self._planned(collector, events)
+            unread = [
+                item
+                for item in found.described
+                if item.at_remote is not None and item.names.stem not in self.read
+                if (item.names.feed, item.names.collector_id) == (BOOKS, collector)
+            ]
+            self._planned(collector, events, unread)
 
     def _seq_gaps(self, feed: str, collector: str, runs: list[Run], found: Inventory) -> None:
         """Gaps that no missing segment explains: those have been reported."""
         absent = [
             (item.manifest.seq.first, item.manifest.seq.last, 1)
             for item in found.described
-            if not item.is_here and item.names.feed == feed and item.names.collector_id == collector
+            if (item.names.feed, item.names.collector_id) == (feed, collector)
+            if item.names.stem not in self.read
             if item.manifest.seq is not None
         ]
         reached = 0
@@ -211,7 +248,8 @@ class _Contents:
                 )  # fmt: skip
             reached = max(reached, last)
 
-    def _planned(self, collector: str, events: Iterable[PlanEvent]) -> None:
+    def _planned(self, collector: str, events: Iterable[PlanEvent], unread: list[Described]) -> None:
+        """Rule A13, but for the time of purged segments, which only ``fetch`` shows."""
         limits = {
             run_id: due - self._slack.get((holder, run_id), 0)
             for (holder, run_id), due in self._last_due.items()
@@ -223,7 +261,11 @@ class _Contents:
             self._problems.add("planned", EVENTS, "a plan cannot be read", **said)
         for item in owed:
             self.owed += planned.count(item)
-            for first, last, slots in planned.missing(item, self._slots.get((collector, item.token_id), [])):
+            runs = [
+                *self._slots.get((collector, item.token_id), []),
+                *planned.granted(item, _times(unread, item.token_id)),
+            ]
+            for first, last, slots in planned.missing(item, runs):
                 self._problems.add(
                     "planned", f"run {item.run_id} of {collector}",
                     f"token {item.token_id}: {slots} planned slots have no row",
@@ -232,11 +274,24 @@ class _Contents:
                 )  # fmt: skip
 
 
+def _times(unread: Iterable[Described], token_id: str) -> Iterator[tuple[int, int]]:
+    """First and last due time of each segment that holds rows of the token."""
+    for item in unread:
+        times = item.manifest.time_ns
+        if times is not None and token_id in item.manifest.tokens:
+            yield times.first, times.last
+
+
 def _report(found: Inventory, problems: Problems, contents: _Contents, *, quick: bool) -> RootReport:
-    segments = len(found.described)
+    segments, read = len(found.described), len(contents.read)
+    remote = sum(item.at_remote is not None for item in found.described)
+    fetched = sum(item.at_remote is not None and item.names.stem in contents.read for item in found.described)
     checked: dict[Rung, tuple[int, str]] = {
         "layout": (found.files + segments, "files"),
-        "completeness": (segments, "segments"),
+        "sizes": (sum(item.is_here for item in found.described), "segments"),
+        "sha256": (read, "segments"),
+        "gzip": (read, "segments"),
+        "manifest": (read, "segments"),
         "rows": (contents.rows, "rows"),
         "seq": (contents.rows, "rows"),
         "slots": (contents.polls, "slots"),
@@ -267,16 +322,16 @@ def _report(found: Inventory, problems: Problems, contents: _Contents, *, quick:
         open_files=found.open_files,
         set_aside=dict(found.set_aside),
         segments=segments,
+        remote_segments=remote - fetched,
+        fetched_segments=fetched,
         rows=contents.rows,
         raw_bytes=contents.raw_bytes,
-        heads=_heads(found),
+        heads=newest_heads(
+            (
+                f"{item.names.feed}/{item.names.collector_id}",
+                item.manifest.seq.last if item.manifest.seq is not None else 0,
+                item.sha256,
+            )
+            for item in found.described
+        ),
     )
-
-
-def _heads(found: Inventory) -> dict[str, str]:
-    newest: dict[str, tuple[int, str]] = {}
-    for item in found.described:
-        key = f"{item.names.feed}/{item.names.collector_id}"
-        last = item.manifest.seq.last if item.manifest.seq else 0
-        newest[key] = max(newest.get(key, (0, "")), (last, item.sha256))
-    return {key: newest[key][1] for key in sorted(newest)}

@@ -25,6 +25,10 @@ def lines(report: RootReport) -> Iterator[str]:
     yield from _quality(report)
     if report.open_files:
         yield f"open: {len(report.open_files)} files of a running collector, not checked"
+    if report.remote_segments:
+        yield f"remote: {report.remote_segments:,} purged segments, each with its receipt; --fetch reads them"
+    if report.fetched_segments:
+        yield f"fetched: {report.fetched_segments:,} purged segments, read like the others"
     if report.set_aside:
         pieces = ", ".join(f"{count} {kind}" for kind, count in sorted(report.set_aside.items()))
         yield f"set aside, with the reason beside each: {pieces}"
@@ -81,7 +85,8 @@ def _quality(report: RootReport) -> Iterator[str]:
 
 
 def _verdict(report: RootReport) -> str:
-    size = f"{report.segments:,} segments, {report.rows:,} rows"
+    remote = f" ({report.remote_segments:,} of them remote, not read)" if report.remote_segments else ""
+    size = f"{report.segments:,} segments{remote}, {report.rows:,} rows"
     problems = sum(1 + problem.more for problem in report.problems)
     if problems:
         return f"NOT CLEAN: {problems:,} integrity problem{'s' if problems > 1 else ''} in {size}"

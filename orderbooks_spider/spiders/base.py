@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 from scrapy import Spider, signals
 
 from orderbooks_spider.clock import SystemClock
-from orderbooks_spider.config import DEFAULT_FILE, ENVIRONMENT_VARIABLE, Config, Venue, load
+from orderbooks_spider.config import Config, Venue, read_config
 from orderbooks_spider.items import EventItem, MarketItem
 from orderbooks_spider.polymarket.answers import Answer, result_of, text_of
 from orderbooks_spider.run import SETTING, Run, job_begins, job_ends
@@ -133,21 +131,6 @@ class ArchiveSpider(Spider):
                 market_slug=refusal.market_slug,
             )
         )
-
-
-def read_config(path: str | None) -> Config:
-    """Load *path*, or the file that ``ORDERBOOKS_CONFIG`` names, or the live example.
-
-    Under scrapyd no ``config/`` lies beside the egg: then the defaults are the live example's.
-
-    Raises:
-        ConfigError: see :func:`orderbooks_spider.config.load`.
-
-    """
-    chosen = path or os.environ.get(ENVIRONMENT_VARIABLE)
-    if chosen:
-        return load(chosen)
-    return load(DEFAULT_FILE) if Path(DEFAULT_FILE).exists() else Config()
 
 
 def _with_sandbox(config: Config, crawler: Crawler) -> Config:
