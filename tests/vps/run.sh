@@ -127,6 +127,8 @@ block() {
 reader_knows() { inside sh -c 'printf "%s\n" "$1" >>/run/reader' sh "$1"; }
 last_output() { sed 's/^/        /' "$machine.out" | tee -a "$log"; }
 
+# User and command line; a bare Debian has no ps.
+process_of() { inside sh -c 'printf "%s " "$(stat -c %U "/proc/$1")"; tr "\0" " " <"/proc/$1/cmdline"' sh "$1" | sed 's/ $//'; }
 runs() { [ "$(show $collector SubState)" = running ]; }
 is_another() { runs && [ "$(show $collector MainPID)" != "$1" ]; }
 answers() { case "$(show $collector StatusText)" in *' 0 answered') return 1 ;; *' answered') ;; *) return 1 ;; esac; }
@@ -213,7 +215,7 @@ say_writable() {
 kill_it() {
     pid=$(show $collector MainPID)
     killed_ns=$(now_ns)
-    inside kill "-$1" "$pid"
+    inside sh -c 'kill "-$1" "$2"' sh "$1" "$pid" || return 1
     within 120 is_another "$pid" || return 1
     back=$(seconds_since "$killed_ns")
     back_ns=$(now_ns)
@@ -242,7 +244,7 @@ block start
 say "        ready $(seconds_since "$began_ns") s after systemctl start"
 promise 'the status line counts answered slots' within 30 answers
 say "        $(show $collector StatusText)"
-promise 'it is the ExecStart line of the unit, as the user orderbooks' [ "$(inside ps -o user:10=,args= -p "$(show $collector MainPID)")" = \
+promise 'it is the ExecStart line of the unit, as the user orderbooks' [ "$(process_of "$(show $collector MainPID)")" = \
     "orderbooks $(sed -n 's/^ExecStart=//p' "$project/systemd/$collector")" ]
 promise 'it may write its state folder and nothing else but private temporary folders' say_writable
 block listens
@@ -253,7 +255,7 @@ say "== $minutes minutes, then SIGKILL"
 sleep $((minutes * 60))
 promise 'it still runs, and was never restarted' [ "$(show $collector SubState) $(show $collector NRestarts)" = 'running 0' ]
 promise 'the status line counts answered slots' answers
-say "        $(show $collector StatusText); resident: $(inside ps -o rss= -p "$(show $collector MainPID)") KiB"
+say "        $(show $collector StatusText); resident: $(inside awk '/^VmRSS/ { print $2 }' "/proc/$(show $collector MainPID)/status") KiB"
 if inside test -e /opt/orderbooks/app/scripts/status.py; then
     block status
     last_output
