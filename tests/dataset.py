@@ -49,8 +49,15 @@ class Dataset(Tables):
     done: subprocess.CompletedProcess[str]
 
 
-def normalize(root: Path, out: Path, *arguments: str) -> Dataset:
-    """Run the script over one archive; *arguments* come last, so they win."""
+def start(root: Path, out: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start the script over one archive, as the leader of its group; *arguments* come last, so they win."""
     command = [sys.executable, SCRIPT, "--root", str(root), "--out", str(out), "--workers", "1", *arguments]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=120)
-    return Dataset(out, done)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=PROJECT, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+
+
+def normalize(root: Path, out: Path, *arguments: str) -> Dataset:
+    """Run the script to its end."""
+    process = start(root, out, *arguments)
+    said, complained = process.communicate(timeout=120)
+    return Dataset(out, subprocess.CompletedProcess(process.args, process.returncode, said, complained))

@@ -6,7 +6,10 @@ import asyncio
 import gzip
 import hashlib
 import json
+import os
 import shutil
+import signal
+import time
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +26,7 @@ from orderbooks_spider.normalize.run import normalise_archives
 from orderbooks_spider.normalize.tables import TABLES
 from orderbooks_spider.polymarket.market import read_market
 from tests.archives import INTERVAL_NS, PHASE_NS, START_NS, Collector, ManualClock, collect, small_archive
-from tests.dataset import Dataset, Tables, normalize
+from tests.dataset import Dataset, Tables, normalize, start
 from tests.test_polymarket_market import raw_market
 
 if TYPE_CHECKING:
@@ -325,6 +328,48 @@ def test_remains_of_a_killed_run_are_removed(archive: Path, tmp_path: Path) -> N
     before = contents(out)
     made(archive, out)
     assert contents(out).keys() == before.keys() - {begun.relative_to(out).as_posix()}
+
+
+@pytest.mark.parametrize("end", ["ctrl-c", "kill", "kill a worker"])
+def test_run_that_ends_early_is_completed_by_the_next(archive: Path, tmp_path: Path, end: str) -> None:
+    """However a run was ended, even with its workers still at it, the next gives a fresh run's bytes."""
+    out = tmp_path / "out"
+    process = start(archive, out, "--workers", "2")
+    while process.poll() is None and not list(out.rglob(f"*{TEMPORARY}")):
+        time.sleep(0.005)  # until a worker has begun a file, so that there is something half done
+    if end == "kill a worker":
+        for worker in workers(process.pid):
+            os.kill(worker, signal.SIGKILL)
+    elif process.poll() is None:  # as a terminal does it: to the whole group; SIGKILL to the parent alone
+        interrupt = end == "ctrl-c"
+        os.killpg(process.pid, signal.SIGINT) if interrupt else process.kill()
+    _, said = process.communicate(timeout=120)  # to the end of every process that holds the pipes
+    assert "Traceback" not in said
+    codes = {"ctrl-c": {0, 130}, "kill": {0, -signal.SIGKILL}, "kill a worker": {0, 74}}
+    assert process.returncode in codes[end]
+    assert made(archive, out).digests() == made(archive, tmp_path / "fresh").digests()
+    assert contents(out) == contents(tmp_path / "fresh")
+
+
+def workers(parent: int) -> list[int]:
+    """The worker processes of a run."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
+    lines = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+    return [child for child, line in lines.items() if b"spawn_main" in line]
+
+
+def test_dataset_of_another_version_is_made_again(archive: Path, tmp_path: Path) -> None:
+    """Files of other versions are never mixed with new ones: all are made again, to a fresh run's bytes."""
+    out = made(archive, tmp_path / "out").out
+    before = snapshot(out)
+    page = out / "manifests/normalization.json"
+    known = json.loads(page.read_bytes())
+    assert known["versions"].keys() == {"orderbooks_spider", "msgspec", "numpy", "polars", "pyarrow"}
+    page.write_text(json.dumps(known | {"versions": known["versions"] | {"pyarrow": "1.0"}}), "utf-8")
+    after = snapshot(made(archive, out).out)
+    tables = [name for name in before if name.endswith(".parquet")]
+    assert all(after[name][0] > before[name][0] for name in tables)
+    assert contents(out) == {name: content for name, (_, content) in before.items()}
 
 
 def test_roots_that_do_not_go_together(archive: Path, copy: Path, tmp_path: Path) -> None:
