@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,13 +18,13 @@ from orderbooks_spider.clock import NS
 from orderbooks_spider.normalize import tables
 from orderbooks_spider.normalize.bodies import BodyReader
 from orderbooks_spider.normalize.books import Books
-from orderbooks_spider.normalize.fixed import LONGEST, MARGIN, fixed, fixed_column
+from orderbooks_spider.normalize.checks import BY_NAME
 from orderbooks_spider.normalize.recorded import PollRow, Recorded
 from tests import slow_books
 from tests.archives import CONDITION, DOWN, START_NS, UP, book_body, poll
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from orderbooks_spider.items import PollItem
 
@@ -109,6 +109,19 @@ def sides(draw: st.DrawFn) -> tuple[list[tuple[str, str]], list[tuple[str, str]]
     return draw(some), draw(some)
 
 
+PUT_IN = ("", '"', ",", "{", "}", "[", "]", ":", "0", "9", ".", "-", "\\", " ", "\u00e9", '","size":"')
+OTHER_FORMS: tuple[Callable[[str], str], ...] = (
+    lambda text: json.dumps(json.loads(text), indent=1),
+    lambda text: json.dumps(json.loads(text), sort_keys=True, separators=(",", ":")),
+    lambda text: re.sub(r'("price":"[^"]*"),("size":"[^"]*")', r"\2,\1", text),
+    lambda text: text.replace("{", '{"more":[1],', 2),
+    lambda text: text.replace('{"price"', '{"orders":"3","price"', 1),
+    lambda text: text.replace('"price":"0', '"price":"\\u0030', 1),
+    lambda text: text.replace("0", "1", 1),
+)
+"""The same book in other JSON, and another book under the same hash."""
+
+
 @st.composite
 def bodies(draw: st.DrawFn, token: str) -> str | None:
     """A body, mostly sound."""
@@ -127,16 +140,14 @@ def bodies(draw: st.DrawFn, token: str) -> str | None:
             st.none() if key == "neg_risk" else texts if key == "timestamp" else st.none() | texts
         )
     text = body(bids, asks, token, **changes)
-    spoil = draw(st.integers(0, 12))
-    if spoil == 0:
-        return draw(
-            st.sampled_from([None, "", "[]", "{", '{"bids":[]}', text[:-3], text.replace(token, "9")])
-        )
-    if spoil == 1:
-        return json.dumps(json.loads(text), indent=draw(st.sampled_from([None, 1])))
-    if spoil == 2:
-        return text.replace("0", "1", 1)
-    return text.replace('"price":"0', '"price":"\\u0030', 1) if spoil == 3 else text
+    if draw(st.integers(0, 1)):
+        return text
+    if draw(st.integers(0, 3)) == 0:
+        return draw(st.sampled_from([None, "", "[]", "{", '{"bids":[]}', text.replace(token, "9")]))
+    if draw(st.booleans()):  # anything at any place
+        at = draw(st.integers(0, len(text)))
+        return text[:at] + draw(st.sampled_from(PUT_IN)) + text[at + draw(st.integers(0, 3)) :]
+    return draw(st.sampled_from(OTHER_FORMS))(text)
 
 
 @st.composite
@@ -163,6 +174,91 @@ def segments(draw: st.DrawFn) -> list[list[PollItem]]:
 def test_columns_equal_decimals(members: list[list[PollItem]], interval_ns: int | None) -> None:
     """Every column of every row is what json and decimal alone make of the same polls."""
     assert_equal(members, interval_ns)
+
+
+# Each check by hand: a case where it finds something, one just beside it, one where it cannot be made.
+
+
+def polls(*texts: str, **changes: Any) -> list[PollItem]:
+    """Answers of one token, a slot each; the last is judged."""
+    return [poll(UP, moment, body=text, **changes) for moment, text in enumerate(texts)]
+
+
+def at(milliseconds: int) -> str:
+    """A sound book with a venue time so long after the start."""
+    return body(BIDS, ASKS, timestamp=str(START_NS // 1_000_000 + milliseconds))
+
+
+BIDS, ASKS = [("0.4", "1")], [("0.6", "1")]
+SOUND = body(BIDS, ASKS)
+DUE_NS = poll(UP, 0).due_ns
+RECEIVED_MS = ((poll(UP, 0).received_ns or 0) - START_NS) // 1_000_000
+CASES: dict[str, tuple[list[PollItem], list[PollItem], list[PollItem] | None]] = {
+    "unreadable": (polls("{"), polls(SOUND), None),
+    "unrepresentable": (polls(body([("0.12345", "1")], ASKS)), polls(SOUND), polls("{")),
+    "hash": (polls(SOUND.replace('"0.4"', '"0.3"')), polls(SOUND), polls(body(BIDS, ASKS, tick_size=None))),
+    "mirror": (
+        [poll(DOWN, 0), poll(UP, 0, body=book_body(UP, 0).replace('"30"', '"31"'))],
+        [poll(DOWN, 0), poll(UP, 0)],
+        [poll(DOWN, 1), poll(UP, 0)],
+    ),
+    "empty": (polls(body([], [])), polls(body(BIDS, [])), polls("{")),
+    "one_sided": (polls(body([], ASKS)), polls(body([], [])), polls("{")),
+    "crossed": (polls(body(ASKS, BIDS)), polls(body(BIDS, BIDS)), polls(body(BIDS, []))),
+    "locked": (polls(body(BIDS, BIDS)), polls(body(ASKS, BIDS)), polls(body([], ASKS))),
+    "ghost": (
+        polls(body([("0.01", "1")], [("0.99", "1")])),
+        polls(body([("0.02", "1")], [("0.99", "1")])),
+        polls(body([], [("0.99", "1")])),
+    ),
+    "off_tick": (
+        polls(body([("0.405", "1")], ASKS)),
+        polls(body([("0.405", "1")], ASKS, tick_size="0.005")),
+        polls(body(BIDS, ASKS, tick_size=None)),
+    ),
+    "duplicate_level": (
+        polls(body([("0.4", "1"), ("0.40", "2")], ASKS)),
+        polls(body([("0.4", "1")], [("0.4", "1")])),
+        polls(body([("0.4", "1"), ("0.40001", "2")], ASKS)),
+    ),
+    "non_positive_size": (
+        polls(body([("0.4", "0")], ASKS)),
+        polls(body([("0.4", "0.000001")], ASKS)),
+        polls(body([("0.4", "0.0000001")], ASKS)),
+    ),
+    "venue_time_back": (polls(at(0), at(-1)), polls(at(0), at(0)), polls("{", at(0))),
+    "venue_time_ahead": (
+        polls(at(RECEIVED_MS + 1)),
+        polls(at(RECEIVED_MS)),
+        polls(body(BIDS, ASKS, timestamp="soon")),
+    ),
+    "unchanged_long": (
+        polls(at(RECEIVED_MS - 30_001)),
+        polls(at(RECEIVED_MS - 30_000)),
+        polls(SOUND, received_ns=None),
+    ),
+    "tick_size_changed": (
+        polls(SOUND, body(BIDS, ASKS, tick_size="0.001")),
+        polls(SOUND, body(BIDS, ASKS, tick_size="0.010")),
+        polls(SOUND),
+    ),
+    "outside_window": ([poll(UP, 300)], [poll(UP, 299)], None),
+    "late": (
+        polls(SOUND, sent_ns=DUE_NS + NS // 2 + 1),
+        polls(SOUND, sent_ns=DUE_NS + NS // 2),
+        polls(SOUND, sent_ns=None),
+    ),
+}
+
+
+@pytest.mark.parametrize("check", BY_NAME)
+def test_check_finds_passes_and_cannot_be_made(check: str) -> None:
+    """Every check finds its case, leaves the one beside it alone, and says unverifiable where it is blind."""
+    states = (True, False, None)
+    for items, state in zip(CASES[check], states, strict=True):
+        if items is not None:
+            rows = [row for row in assert_equal([items]) if row["token_id"] == UP]
+            assert rows[-1]["checks"][check] is state
 
 
 # Single cases, by hand.
@@ -312,29 +408,3 @@ def test_large_segment_equals_small_ones() -> None:
     for number in (0, 300, 301, 1111, 2399):
         items[number].body = (items[number].body or "").replace('"price":"', '"price": "')
     assert_equal([items[:700], items[700:]])
-
-
-# Numbers.
-
-
-@given(st.one_of(PRICES, SIZES, st.text("0123456789.-", max_size=14)), st.integers(0, 6), st.integers(6, 18))
-def test_number_equals_decimal(text: str, scale: int, digits: int) -> None:
-    """A text becomes the exact scaled integer, or nothing where it does not fit."""
-    expected = slow_books.number(text, digits, scale)
-    assert fixed(text, scale, digits) == (None if expected is None else int(expected.scaleb(scale)))
-
-
-@settings(max_examples=300)
-@given(st.lists(st.text("0123456789.-/a", max_size=15), max_size=20), st.integers(0, 6))
-def test_number_column_equals_numbers(texts: list[str], scale: int) -> None:
-    """Numbers read by the column are those read one by one; the others are said to be odd."""
-    joined = bytes(MARGIN) + b"".join(text.encode() + b'"' for text in texts) + bytes(MARGIN)
-    lengths = np.array([len(text) for text in texts], np.int64)
-    ends = MARGIN + np.cumsum(lengths + 1) - 1
-    values, good = fixed_column(np.frombuffer(joined, np.uint8), ends, lengths, scale)
-    for text, value, believed in zip(texts, values.tolist(), good.tolist(), strict=True):
-        expected = fixed(text, scale, 18)
-        is_plain = re.fullmatch(rf"[0-9]+(\.[0-9]{{1,{max(scale, 1)}}})?", text) is not None
-        short_enough = len(text) <= LONGEST and (scale > 0 or "." not in text)
-        assert believed == (is_plain and short_enough)
-        assert not believed or value == expected
