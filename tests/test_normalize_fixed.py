@@ -8,7 +8,7 @@ from decimal import Decimal
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orderbooks_spider.normalize.fixed import LONGEST, MARGIN, NONE, decimals, fixed, fixed_column, integers
@@ -29,6 +29,7 @@ def exact(text: str, scale: int, digits: int) -> int | None:
     return int(scaled) if scaled == int(scaled) and abs(scaled) < 10**digits else None
 
 
+@settings(deadline=None)
 @given(TEXTS, st.integers(0, 6), st.integers(1, 18))
 @example("-0", 4, 9)
 @example("0.10000", 4, 9)
@@ -57,6 +58,7 @@ def test_huge_number_has_no_value() -> None:
     assert fixed("0" * 10**6 + "1." + "0" * 10**6, 6, 18) == 10**6
 
 
+@settings(deadline=None)
 @given(st.lists(PLAIN | NEARLY.filter(str.isascii), max_size=20), st.integers(0, 6))
 @example(["123456789.12", "12345678.123", "999999999999", "0.1", "00000000000.1"], 6)
 @example(["1/2", "1:2", "a.5", "1.a", "1..2", ".", "1.", ".1"], 4)
@@ -73,6 +75,7 @@ def test_column_equals_single_numbers(texts: list[str], scale: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [PRICE, SIZE, MID], ids=str)
+@settings(deadline=None)
 @given(data=st.data())
 def test_arrow_decimals_are_the_integers(kind: pa.Decimal128Type, data: st.DataObject) -> None:
     """Scaled integers arrive in Arrow digit by digit, negative ones too, and a missing one is null."""

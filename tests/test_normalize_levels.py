@@ -99,7 +99,7 @@ def expected(levels: Pairs, *, descending: bool) -> slow_books.Levels:
     return slow_books.levels({name: [{"price": price, "size": size} for price, size in levels]}, name)
 
 
-@settings(max_examples=500)
+@settings(max_examples=300, deadline=None)
 @given(books=st.lists(texts(), max_size=4), descending=st.booleans())
 @example(books=['{"price":"0.1"', '"size":"2"}'], descending=True)
 @example(books=['{"price":"0.1","size":"2"},', ""], descending=False)
@@ -118,6 +118,7 @@ def test_fast_reader_takes_the_venues_form_and_no_other(books: list[str], descen
         assert pairs(found) == [expected(side or [], descending=descending) for side in said]
 
 
+@settings(deadline=None)
 @given(NEAT | st.lists(st.tuples(ODD | PRICES, ODD | SIZES), max_size=6), st.booleans())
 def test_slow_path_reads_any_level(levels: Pairs, descending: bool) -> None:
     """Decoded levels keep every value that fits, lose none and are put best first, whatever they are."""
