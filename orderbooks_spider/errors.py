@@ -19,6 +19,8 @@ EXIT_LOCKED = 75
 """``EX_TEMPFAIL``: another process holds the archive's lock."""
 EXIT_CONFIG = 78
 """``EX_CONFIG``: systemd units stop restarting on this one."""
+EXIT_INTERRUPTED = 130
+"""As a shell says it of Ctrl-C."""
 
 
 class OrderbooksError(Exception):

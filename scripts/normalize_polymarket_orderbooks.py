@@ -11,7 +11,7 @@ Examples:
 
 Exit codes: 0 all is there; 1 segments could not be used or rows are missing (all are named, the rest is
 there); 2 could not look; 74 OUT cannot be written; 75 OUT is in use; 78 these roots and OUT do not go
-together.
+together; 130 interrupted: what is done stays done, run it again for the rest.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import msgspec
 
-from orderbooks_spider.errors import EXIT_CANNOT_CHECK, EXIT_OK, EXIT_PROBLEMS, OrderbooksError
+from orderbooks_spider.errors import (
+    EXIT_CANNOT_CHECK,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_PROBLEMS,
+    OrderbooksError,
+)
 from orderbooks_spider.normalize import text
 from orderbooks_spider.normalize.run import normalise_archives
 
@@ -77,6 +83,9 @@ def main(arguments: list[str] | None = None) -> int:
     except PermissionError as error:
         print(f"{error.filename}: cannot read: {error.strerror}", file=sys.stderr)
         return EXIT_CANNOT_CHECK
+    except KeyboardInterrupt:
+        print("interrupted: what is done stays done, run it again for the rest", file=sys.stderr)
+        return EXIT_INTERRUPTED
     for line in made.errors:
         print(line, file=sys.stderr)
     if options.json:

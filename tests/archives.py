@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,27 @@ def book_body(token_id: str, moment: int) -> str:
         last_trade_price="0.500",
     )
     return msgspec.json.encode(msgspec.structs.replace(book, hash=venue_hash(book))).decode()
+
+
+def book_text(
+    bids: list[tuple[str, str]], asks: list[tuple[str, str]], token: str = UP, **changes: Any
+) -> str:
+    """A book in the venue's form with its right hash; *changes* are made before hashing."""
+    book: dict[str, Any] = {
+        "market": CONDITION,
+        "asset_id": token,
+        "timestamp": str(START_NS // 1_000_000),
+        "hash": "",
+        "bids": [{"price": price, "size": size} for price, size in bids],
+        "asks": [{"price": price, "size": size} for price, size in asks],
+        "min_order_size": "5",
+        "tick_size": "0.01",
+        "neg_risk": False,
+        "last_trade_price": "0.500",
+    } | changes
+    book = {key: value for key, value in book.items() if value is not None}
+    text = json.dumps(book, separators=(",", ":"))
+    return text.replace('"hash":""', f'"hash":"{hashlib.sha1(text.encode()).hexdigest()}"', 1)
 
 
 def poll(token_id: str, moment: int, **changes: Any) -> PollItem:

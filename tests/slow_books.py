@@ -25,6 +25,7 @@ KEYS = (
     "min_order_size", "tick_size", "neg_risk", "last_trade_price",
 )  # fmt: skip
 TEXTS = KEYS[:4]
+OPTIONAL = ("min_order_size", "tick_size", "last_trade_price")
 PLAIN = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 BOOK_CHECKS = (
     "unrepresentable", "empty", "one_sided", "crossed", "locked", "ghost", "off_tick", "duplicate_level",
@@ -67,8 +68,16 @@ def read(body: str | None, token_id: str) -> Book | None:
         return None
     if not isinstance(book, dict) or not all(isinstance(book.get(key), str) for key in TEXTS):
         return None
+    if not all(isinstance(book.get(key), str | None) for key in OPTIONAL):
+        return None
+    if not isinstance(book.get("neg_risk"), bool | None) or book["asset_id"] != token_id:
+        return None
     sides = [book.get(side) for side in ("bids", "asks")]
-    return book if book["asset_id"] == token_id and all(isinstance(side, list) for side in sides) else None
+    return book if all(isinstance(side, list) and all(map(_is_level, side)) for side in sides) else None
+
+
+def _is_level(level: Any) -> bool:
+    return isinstance(level, dict) and all(isinstance(level.get(key), str) for key in ("price", "size"))
 
 
 def levels(book: Book, side: str) -> Levels:

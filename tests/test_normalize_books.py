@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,13 +17,13 @@ from orderbooks_spider.clock import NS
 from orderbooks_spider.normalize import tables
 from orderbooks_spider.normalize.bodies import BodyReader
 from orderbooks_spider.normalize.books import Books
-from orderbooks_spider.normalize.fixed import LONGEST, MARGIN, fixed, fixed_column
+from orderbooks_spider.normalize.checks import BY_NAME
 from orderbooks_spider.normalize.recorded import PollRow, Recorded
 from tests import slow_books
-from tests.archives import CONDITION, DOWN, START_NS, UP, book_body, poll
+from tests.archives import DOWN, START_NS, UP, book_body, book_text, poll
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from orderbooks_spider.items import PollItem
 
@@ -54,25 +53,6 @@ def assert_equal(members: Sequence[Sequence[PollItem]], interval_ns: int | None 
     for one, other in zip(seen, expected, strict=True):
         assert {key: one[key] for key in other} == other
     return seen
-
-
-def body(bids: list[tuple[str, str]], asks: list[tuple[str, str]], token: str = UP, **changes: Any) -> str:
-    """A book in the venue's form with its right hash; *changes* are made before hashing."""
-    book: dict[str, Any] = {
-        "market": CONDITION,
-        "asset_id": token,
-        "timestamp": str(START_NS // 1_000_000),
-        "hash": "",
-        "bids": [{"price": price, "size": size} for price, size in bids],
-        "asks": [{"price": price, "size": size} for price, size in asks],
-        "min_order_size": "5",
-        "tick_size": "0.01",
-        "neg_risk": False,
-        "last_trade_price": "0.500",
-    } | changes
-    book = {key: value for key, value in book.items() if value is not None}
-    text = json.dumps(book, separators=(",", ":"))
-    return text.replace('"hash":""', f'"hash":"{hashlib.sha1(text.encode()).hexdigest()}"', 1)
 
 
 # What a venue may send, and what it should not.
@@ -109,6 +89,19 @@ def sides(draw: st.DrawFn) -> tuple[list[tuple[str, str]], list[tuple[str, str]]
     return draw(some), draw(some)
 
 
+PUT_IN = ("", '"', ",", "{", "}", "[", "]", ":", "0", "9", ".", "-", "\\", " ", "\u00e9", '","size":"')
+OTHER_FORMS: tuple[Callable[[str], str], ...] = (
+    lambda text: json.dumps(json.loads(text), indent=1),
+    lambda text: json.dumps(json.loads(text), sort_keys=True, separators=(",", ":")),
+    lambda text: re.sub(r'("price":"[^"]*"),("size":"[^"]*")', r"\2,\1", text),
+    lambda text: text.replace("{", '{"more":[1],', 2),
+    lambda text: text.replace('{"price"', '{"orders":"3","price"', 1),
+    lambda text: text.replace('"price":"0', '"price":"\\u0030', 1),
+    lambda text: text.replace("0", "1", 1),
+)
+"""The same book in other JSON, and another book under the same hash."""
+
+
 @st.composite
 def bodies(draw: st.DrawFn, token: str) -> str | None:
     """A body, mostly sound."""
@@ -126,17 +119,15 @@ def bodies(draw: st.DrawFn, token: str) -> str | None:
         changes[key] = draw(
             st.none() if key == "neg_risk" else texts if key == "timestamp" else st.none() | texts
         )
-    text = body(bids, asks, token, **changes)
-    spoil = draw(st.integers(0, 12))
-    if spoil == 0:
-        return draw(
-            st.sampled_from([None, "", "[]", "{", '{"bids":[]}', text[:-3], text.replace(token, "9")])
-        )
-    if spoil == 1:
-        return json.dumps(json.loads(text), indent=draw(st.sampled_from([None, 1])))
-    if spoil == 2:
-        return text.replace("0", "1", 1)
-    return text.replace('"price":"0', '"price":"\\u0030', 1) if spoil == 3 else text
+    text = book_text(bids, asks, token, **changes)
+    if draw(st.integers(0, 1)):
+        return text
+    if draw(st.integers(0, 3)) == 0:
+        return draw(st.sampled_from([None, "", "[]", "{", '{"bids":[]}', text.replace(token, "9")]))
+    if draw(st.booleans()):  # anything at any place
+        at = draw(st.integers(0, len(text)))
+        return text[:at] + draw(st.sampled_from(PUT_IN)) + text[at + draw(st.integers(0, 3)) :]
+    return draw(st.sampled_from(OTHER_FORMS))(text)
 
 
 @st.composite
@@ -165,6 +156,95 @@ def test_columns_equal_decimals(members: list[list[PollItem]], interval_ns: int 
     assert_equal(members, interval_ns)
 
 
+# Each check by hand: a case where it finds something, one just beside it, one where it cannot be made.
+
+
+def polls(*texts: str, **changes: Any) -> list[PollItem]:
+    """Answers of one token, a slot each; the last is judged."""
+    return [poll(UP, moment, body=text, **changes) for moment, text in enumerate(texts)]
+
+
+def at(milliseconds: int) -> str:
+    """A sound book with a venue time so long after the start."""
+    return book_text(BIDS, ASKS, timestamp=str(START_NS // 1_000_000 + milliseconds))
+
+
+BIDS, ASKS = [("0.4", "1")], [("0.6", "1")]
+SOUND = book_text(BIDS, ASKS)
+DUE_NS = poll(UP, 0).due_ns
+RECEIVED_MS = ((poll(UP, 0).received_ns or 0) - START_NS) // 1_000_000
+CASES: dict[str, tuple[list[PollItem], list[PollItem], list[PollItem] | None]] = {
+    "unreadable": (polls("{"), polls(SOUND), None),
+    "unrepresentable": (polls(book_text([("0.12345", "1")], ASKS)), polls(SOUND), polls("{")),
+    "hash": (
+        polls(SOUND.replace('"0.4"', '"0.3"')),
+        polls(SOUND),
+        polls(book_text(BIDS, ASKS, tick_size=None)),
+    ),
+    "mirror": (
+        [poll(DOWN, 0), poll(UP, 0, body=book_body(UP, 0).replace('"30"', '"31"'))],
+        [poll(DOWN, 0), poll(UP, 0)],
+        [poll(DOWN, 1), poll(UP, 0)],
+    ),
+    "empty": (polls(book_text([], [])), polls(book_text(BIDS, [])), polls("{")),
+    "one_sided": (polls(book_text([], ASKS)), polls(book_text([], [])), polls("{")),
+    "crossed": (polls(book_text(ASKS, BIDS)), polls(book_text(BIDS, BIDS)), polls(book_text(BIDS, []))),
+    "locked": (polls(book_text(BIDS, BIDS)), polls(book_text(ASKS, BIDS)), polls(book_text([], ASKS))),
+    "ghost": (
+        polls(book_text([("0.01", "1")], [("0.99", "1")])),
+        polls(book_text([("0.02", "1")], [("0.99", "1")])),
+        polls(book_text([], [("0.99", "1")])),
+    ),
+    "off_tick": (
+        polls(book_text([("0.405", "1")], ASKS)),
+        polls(book_text([("0.405", "1")], ASKS, tick_size="0.005")),
+        polls(book_text(BIDS, ASKS, tick_size=None)),
+    ),
+    "duplicate_level": (
+        polls(book_text([("0.4", "1"), ("0.40", "2")], ASKS)),
+        polls(book_text([("0.4", "1")], [("0.4", "1")])),
+        polls(book_text([("0.4", "1"), ("0.40001", "2")], ASKS)),
+    ),
+    "non_positive_size": (
+        polls(book_text([("0.4", "0")], ASKS)),
+        polls(book_text([("0.4", "0.000001")], ASKS)),
+        polls(book_text([("0.4", "0.0000001")], ASKS)),
+    ),
+    "venue_time_back": (polls(at(0), at(-1)), polls(at(0), at(0)), polls("{", at(0))),
+    "venue_time_ahead": (
+        polls(at(RECEIVED_MS + 1)),
+        polls(at(RECEIVED_MS)),
+        polls(book_text(BIDS, ASKS, timestamp="soon")),
+    ),
+    "unchanged_long": (
+        polls(at(RECEIVED_MS - 30_001)),
+        polls(at(RECEIVED_MS - 30_000)),
+        polls(SOUND, received_ns=None),
+    ),
+    "tick_size_changed": (
+        polls(SOUND, book_text(BIDS, ASKS, tick_size="0.001")),
+        polls(SOUND, book_text(BIDS, ASKS, tick_size="0.010")),
+        polls(SOUND),
+    ),
+    "outside_window": ([poll(UP, 300)], [poll(UP, 299)], None),
+    "late": (
+        polls(SOUND, sent_ns=DUE_NS + NS // 2 + 1),
+        polls(SOUND, sent_ns=DUE_NS + NS // 2),
+        polls(SOUND, sent_ns=None),
+    ),
+}
+
+
+@pytest.mark.parametrize("check", BY_NAME)
+def test_check_finds_passes_and_cannot_be_made(check: str) -> None:
+    """Every check finds its case, leaves the one beside it alone, and says unverifiable where it is blind."""
+    states = (True, False, None)
+    for items, state in zip(CASES[check], states, strict=True):
+        if items is not None:
+            rows = [row for row in assert_equal([items]) if row["token_id"] == UP]
+            assert rows[-1]["checks"][check] is state
+
+
 # Single cases, by hand.
 
 D = Decimal
@@ -179,7 +259,7 @@ def one(text: str | None, **changes: Any) -> dict[str, Any]:
 def test_levels_in_reverse_order() -> None:
     """The best level is found by price: a book whose levels come best first gives the same row."""
     bids, asks = [("0.01", "9"), ("0.4", "7"), ("0.41", "5.5")], [("0.99", "3"), ("0.6", "2"), ("0.43", "1")]
-    usual, reversed_ = one(body(bids, asks)), one(body(bids[::-1], asks[::-1]))
+    usual, reversed_ = one(book_text(bids, asks)), one(book_text(bids[::-1], asks[::-1]))
     assert (usual["best_bid_price"], usual["best_bid_size"]) == (D("0.41"), D("5.5"))
     assert (usual["best_ask_price"], usual["mid"], usual["spread"]) == (D("0.43"), D("0.42"), D("0.02"))
     assert usual["bids"] == [(D("0.41"), D("5.5")), (D("0.4"), D(7)), (D("0.01"), D(9))]
@@ -191,7 +271,7 @@ def test_levels_in_reverse_order() -> None:
 
 def test_one_sided_book() -> None:
     """A side without levels has no best price and no depth, and what needs both sides is unverifiable."""
-    row = one(body([("0.97", "10"), ("0.98", "20")], []))
+    row = one(book_text([("0.97", "10"), ("0.98", "20")], []))
     assert (row["best_bid_price"], row["best_ask_price"], row["best_ask_size"]) == (D("0.98"), None, None)
     assert (row["mid"], row["spread"], row["ask_levels"], row["ask_depth"]) == (None, None, 0, 0)
     assert (row["bid_depth"], row["bid_depth_1c"], row["asks"]) == (30, 30, [])
@@ -206,7 +286,7 @@ def test_one_sided_book() -> None:
 
 def test_empty_book() -> None:
     """A book without levels is a book: its depth is zero, its prices are null, its hash is checked."""
-    row = one(body([], []))
+    row = one(book_text([], []))
     assert (row["bid_levels"], row["bid_depth"], row["best_bid_price"], row["bids"]) == (0, 0, None, [])
     assert (row["checks"]["empty"], row["checks"]["one_sided"], row["hash_state"]) == (True, False, "agrees")
 
@@ -214,50 +294,50 @@ def test_empty_book() -> None:
 def test_finer_tick() -> None:
     """Prices of a tick of 0.001 keep their digits, and the middle of an odd sum is exact."""
     levels = [("0.963", "1.000001"), ("0.964", "2")], [("0.97", "5"), ("0.967", "0.5")]
-    row = one(body(*levels, tick_size="0.001"))
+    row = one(book_text(*levels, tick_size="0.001"))
     assert (row["best_bid_price"], row["best_ask_price"], row["mid"]) == (D("0.964"), D("0.967"), D("0.9655"))
     assert (row["bid_depth"], row["tick_size"], row["checks"]["off_tick"]) == (
         D("3.000001"),
         D("0.001"),
         False,
     )
-    assert one(body(*levels, tick_size="0.01"))["checks"]["off_tick"] is True
-    finest = one(body([("0.0001", "1")], [("0.0002", "1")], tick_size="0.0001"))
+    assert one(book_text(*levels, tick_size="0.01"))["checks"]["off_tick"] is True
+    finest = one(book_text([("0.0001", "1")], [("0.0002", "1")], tick_size="0.0001"))
     assert finest["mid"] == D("0.00015")
 
 
 def test_value_with_too_many_digits() -> None:
     """A value that does not fit is null and flagged, never rounded; what hangs on it is null too."""
-    row = one(body([("0.41", "1"), ("0.42", "0.0000001")], [("0.43", "1")]))
+    row = one(book_text([("0.41", "1"), ("0.42", "0.0000001")], [("0.43", "1")]))
     assert row["bids"] == [(D("0.42"), None), (D("0.41"), D(1))]
     assert (row["best_bid_price"], row["best_bid_size"], row["bid_depth"]) == (D("0.42"), None, None)
     assert (row["checks"]["unrepresentable"], row["hash_state"], row["ask_depth"]) == (True, "agrees", 1)
-    row = one(body([("0.41", "1"), ("0.41999", "1")], []))
+    row = one(book_text([("0.41", "1"), ("0.41999", "1")], []))
     assert (row["best_bid_price"], row["bids"][-1]) == (None, (None, D(1)))
-    row = one(body([("-99999", "1")], [("99999", "1")]))
+    row = one(book_text([("-99999", "1")], [("99999", "1")]))
     assert (row["spread"], row["mid"], row["checks"]["unrepresentable"]) == (None, 0, True)
-    row = one(body([("0.4", "999999999999.5"), ("0.5", "999999999999.5")], []))
+    row = one(book_text([("0.4", "999999999999.5"), ("0.5", "999999999999.5")], []))
     largest = D("999999999999.5")
     assert (row["bid_depth"], row["bid_depth_5c"], row["best_bid_size"]) == (None, largest, largest)
 
 
 def test_body_that_is_no_book() -> None:
     """An answer that cannot be read keeps its row, says so, and claims nothing else."""
-    for text in ("{", "[1]", body([], [], DOWN), None):
+    for text in ("{", "[1]", book_text([], [], DOWN), None):
         row = one(text)
         assert row["checks"]["unreadable"] is True
         assert {row[key] for key in ("bids", "bid_levels", "bid_depth", "venue_hash", "ts_event_ns")} == {
             None
         }
         assert (row["hash_state"], row["checks"]["empty"], row["changed"]) == ("unverifiable", None, None)
-    assert one(body([], []), body_encoding="base64")["checks"]["unreadable"] is True
+    assert one(book_text([], []), body_encoding="base64")["checks"]["unreadable"] is True
 
 
 def test_level_reaching_into_next_book() -> None:
     """Texts that are levels only when two books are joined are not read as levels of either."""
     halves = ['[{"price":"0.1"]', '["size":"2"}]']
     for pair in (halves, halves[::-1]):
-        texts = [body([], []).replace('"bids":[]', f'"bids":{half}') for half in pair]
+        texts = [book_text([], []).replace('"bids":[]', f'"bids":{half}') for half in pair]
         rows = assert_equal([[poll(UP, moment, body=text) for moment, text in enumerate(texts)]])
         assert [row["bid_levels"] for row in rows] == [None, None]
 
@@ -280,11 +360,11 @@ def test_mirror_needs_equal_venue_times() -> None:
 def test_changes_are_against_previous_book() -> None:
     """`changed`, steps of the tick size and a venue clock that goes back look at the last readable book."""
     texts = [
-        body([("0.4", "1")], []),
-        body([("0.40", "1.0")], []),
+        book_text([("0.4", "1")], []),
+        book_text([("0.40", "1.0")], []),
         "{",
-        body([("0.4", "2")], [], timestamp=str(START_NS // 1_000_000 - 1)),
-        body([("0.4", "2")], [], timestamp=str(START_NS // 1_000_000 - 1), tick_size="0.001"),
+        book_text([("0.4", "2")], [], timestamp=str(START_NS // 1_000_000 - 1)),
+        book_text([("0.4", "2")], [], timestamp=str(START_NS // 1_000_000 - 1), tick_size="0.001"),
     ]
     # A late row stands in a later member: its due time decides, not its place.
     items = [poll(UP, moment, body=text) for moment, text in enumerate(texts)]
@@ -296,7 +376,7 @@ def test_changes_are_against_previous_book() -> None:
 
 def test_missing_venue_time_stays_missing() -> None:
     """Where the venue gives no time the column is null, whatever the host's clock says."""
-    row = one(body([("0.4", "1")], [], timestamp="soon"))
+    row = one(book_text([("0.4", "1")], [], timestamp="soon"))
     assert row["ts_event_ns"] is None
     checks = row["checks"]
     assert (checks["venue_time_ahead"], checks["unchanged_long"], checks["unrepresentable"]) == (
@@ -312,29 +392,3 @@ def test_large_segment_equals_small_ones() -> None:
     for number in (0, 300, 301, 1111, 2399):
         items[number].body = (items[number].body or "").replace('"price":"', '"price": "')
     assert_equal([items[:700], items[700:]])
-
-
-# Numbers.
-
-
-@given(st.one_of(PRICES, SIZES, st.text("0123456789.-", max_size=14)), st.integers(0, 6), st.integers(6, 18))
-def test_number_equals_decimal(text: str, scale: int, digits: int) -> None:
-    """A text becomes the exact scaled integer, or nothing where it does not fit."""
-    expected = slow_books.number(text, digits, scale)
-    assert fixed(text, scale, digits) == (None if expected is None else int(expected.scaleb(scale)))
-
-
-@settings(max_examples=300)
-@given(st.lists(st.text("0123456789.-/a", max_size=15), max_size=20), st.integers(0, 6))
-def test_number_column_equals_numbers(texts: list[str], scale: int) -> None:
-    """Numbers read by the column are those read one by one; the others are said to be odd."""
-    joined = bytes(MARGIN) + b"".join(text.encode() + b'"' for text in texts) + bytes(MARGIN)
-    lengths = np.array([len(text) for text in texts], np.int64)
-    ends = MARGIN + np.cumsum(lengths + 1) - 1
-    values, good = fixed_column(np.frombuffer(joined, np.uint8), ends, lengths, scale)
-    for text, value, believed in zip(texts, values.tolist(), good.tolist(), strict=True):
-        expected = fixed(text, scale, 18)
-        is_plain = re.fullmatch(rf"[0-9]+(\.[0-9]{{1,{max(scale, 1)}}})?", text) is not None
-        short_enough = len(text) <= LONGEST and (scale > 0 or "." not in text)
-        assert believed == (is_plain and short_enough)
-        assert not believed or value == expected

@@ -6,7 +6,6 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import pytest
 
 from orderbooks_spider.cadence import Grid
 from orderbooks_spider.clock import NS, parse_utc
@@ -23,20 +22,6 @@ if TYPE_CHECKING:
 INTERVAL = NS // 2
 LEAD = 300 * NS
 """As in the collector's test config, with no linger."""
-
-
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Collector, Dataset]:
-    """A collector that was killed, came back and stopped as asked; and its dataset."""
-    folder = tmp_path_factory.mktemp("killed")
-    with SandboxChild.start() as sandbox:
-        collector = Collector(folder, sandbox.url)
-        collector.run_until("books", 30, signal.SIGKILL)
-        ended = collector.run(4)
-    assert ended.returncode == 0, ended.stderr
-    dataset = normalize(collector.root, folder / "out")
-    assert dataset.done.returncode == 0, dataset.done.stderr
-    return collector, dataset
 
 
 def runs_of(collector: Collector) -> list[dict[str, Any]]:

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gzip
 import hashlib
 import json
+import os
+import pty
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import termios
+import time
 import zlib
+from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +33,23 @@ from orderbooks_spider.normalize.files import TEMPORARY
 from orderbooks_spider.normalize.run import normalise_archives
 from orderbooks_spider.normalize.tables import TABLES
 from orderbooks_spider.polymarket.market import read_market
-from tests.archives import INTERVAL_NS, PHASE_NS, START_NS, Collector, ManualClock, collect, small_archive
-from tests.dataset import Dataset, Tables, normalize
+from tests.archives import (
+    INTERVAL_NS,
+    PHASE_NS,
+    START_NS,
+    UP,
+    Collector,
+    ManualClock,
+    book_text,
+    collect,
+    small_archive,
+)
+from tests.dataset import PROJECT, SCRIPT, Dataset, Tables, normalize, start
 from tests.test_polymarket_market import raw_market
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orderbooks_spider.items import PollItem
     from orderbooks_spider.polymarket.market import Market
 
@@ -84,11 +107,13 @@ def sha256(content: bytes) -> str:
 
 def test_workers_do_not_change_a_byte(archive: Path, tmp_path: Path) -> None:
     """Two folders, one worker and two: every file, the manifest too, is the same."""
-    one = normalize(archive, tmp_path / "one", "--workers", "1")
-    two = normalize(archive, tmp_path / "two", "--workers", "2")
-    assert (one.done.returncode, two.done.returncode) == (0, 0), one.done.stderr + two.done.stderr
-    assert contents(one.out) == contents(two.out)
-    assert len(one.digests()) > 5
+    outs = [tmp_path / workers for workers in ("1", "2")]
+    for out in outs:
+        process = start(archive, out, "--workers", out.name)
+        _, complained = process.communicate(timeout=120)
+        assert (process.returncode, complained) == (0, "")
+    assert contents(outs[0]) == contents(outs[1])
+    assert len(Tables(outs[0]).digests()) > 5
 
 
 def test_cluster_does_not_change_a_byte(archive: Path, tmp_path: Path) -> None:
@@ -144,6 +169,8 @@ def test_files_follow_schema_and_partition(archive: Path, tmp_path: Path) -> Non
         for path in dataset.files(name):
             schema = pq.read_schema(path)
             assert (schema.remove_metadata(), schema.metadata) == (table.schema, None)
+            group = pq.read_metadata(path).row_group(0)
+            assert {group.column(number).compression for number in range(group.num_columns)} == {"ZSTD"}
             rows = pl.read_parquet(path, hive_partitioning=False)
             hours = pl.from_epoch(rows[table.time], "ns").dt.strftime("date=%F/hour=%H").unique()
             assert [path.parent] == [dataset.out / name / hour for hour in hours]
@@ -163,6 +190,39 @@ def test_late_row_goes_to_its_own_hour(tmp_path: Path) -> None:
     page = normalise_archives([root], tmp_path / "out", workers=1)
     rows = {output.hour_ns: output.rows for output in page.outputs() if output.table == "books"}
     assert rows == {before_ns - HOUR_NS: 2, before_ns: 8}
+
+
+def test_odd_books_keep_their_digits(tmp_path: Path) -> None:
+    """Reversed, one-sided, 0.001-tick and empty books lie in the files as the venue's texts say."""
+    bids, asks = [("0.4", "7"), ("0.41", "5.5")], [("0.6", "2"), ("0.43", "1.000001")]
+    texts = [
+        book_text(bids[::-1], asks[::-1]),
+        book_text(bids, []),
+        book_text([("0.963", "1")], [("0.964", "999999999999.999999")], tick_size="0.001"),
+        book_text([], []),
+    ]
+
+    def with_text(item: PollItem) -> PollItem:
+        item.body = texts[(item.due_ns - START_NS) // INTERVAL_NS] if item.token_id == UP else item.body
+        return item
+
+    small_archive(tmp_path / "root", len(texts), change=with_text)
+    rows = made(tmp_path / "root", tmp_path / "out").read("books").filter(pl.col("token_id") == UP).to_dicts()
+    assert [(row["best_bid_price"], row["best_ask_price"], row["mid"]) for row in rows] == [
+        (Decimal("0.41"), Decimal("0.43"), Decimal("0.42")),
+        (Decimal("0.41"), None, None),
+        (Decimal("0.963"), Decimal("0.964"), Decimal("0.9635")),
+        (None, None, None),
+    ]
+    first, one_sided, fine, empty = rows
+    assert [(level["price"], level["size"]) for level in first["asks"]] == [
+        (Decimal("0.43"), Decimal("1.000001")),
+        (Decimal("0.6"), Decimal(2)),
+    ]
+    assert (one_sided["asks"], one_sided["ask_depth"], one_sided["best_ask_size"]) == ([], 0, None)
+    assert (fine["best_ask_size"], fine["tick_size"]) == (Decimal("999999999999.999999"), Decimal("0.001"))
+    assert (empty["bid_levels"], empty["ask_levels"], empty["bids"]) == (0, 0, [])
+    assert {row["hash_state"] for row in rows} == {"agrees"}
 
 
 def test_rows_name_their_place(archive: Path, tmp_path: Path) -> None:
@@ -273,15 +333,41 @@ def test_damaged_segment_is_left_out_until_restored(archive: Path, copy: Path, t
     assert contents(healed.out) == contents(made(archive, tmp_path / "fresh").out)
 
 
-def test_row_that_is_no_poll_stops_its_segment(copy: Path, tmp_path: Path) -> None:
-    """A sealed row of another shape is named with member and line; its segment is left out."""
+def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    """A change of the second row's text."""
+
+    def change(content: bytes) -> bytes:
+        first, rest = gzip.decompress(content).split(b"\n", 1)
+        return gzip.compress(first + b"\n" + rest.replace(old, new, 1))
+
+    return change
+
+
+SPOILED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "other keys": (replaced(b'"due_ns":', b'"do_ns":'), "member 0 line 1: expected a row of its feed"),
+    "no JSON": (replaced(b"{", b""), "member 0 line 1: expected a row of its feed"),
+    "no UTF-8": (replaced(b"btc-updown", b"btc\xff"), "member 0 line 1: expected a row of its feed"),
+    "no time": (replaced(b"2026-04-16T08:35:00Z", b"soon"), "window: expected a time, saw 'soon'"),
+    "huge number": (
+        replaced(b'"seq":', b'"seq":99999999999999999999, "x":'),
+        "member 0: seq: expected a number below 2^63",
+    ),
+    "cut member": (lambda content: content[:-9], "expected whole gzip members, saw one cut short"),
+    "no gzip": (lambda content: content + b"more", "expected whole gzip members: "),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_spoiled_segment_is_left_out(copy: Path, tmp_path: Path, name: str) -> None:
+    """A sealed segment that is none is named with what was expected, and where; the others come out."""
+    spoil, said = SPOILED[name]
     path = segments(copy)[0]
-    lines = gzip.decompress(path.read_bytes()).replace(b'"due_ns":', b'"do_ns":', 1)
-    reseal(path, gzip.compress(lines))
-    done = normalize(copy, tmp_path / "out", "--workers", "2")
+    reseal(path, spoil(path.read_bytes()))
+    done = normalize(copy, tmp_path / "out")
     assert done.done.returncode == 1
-    assert f"{path.relative_to(copy)}: member 0 line 0: expected a row of its feed" in done.done.stderr
+    assert f"{path.relative_to(copy)}: {said}" in done.done.stderr
     assert len(done.files("books")) == len(segments(copy)) - 1
+    assert done.read("polls")["result"].to_list().count("missing") > 0
 
 
 def reseal(path: Path, content: bytes) -> None:
@@ -327,6 +413,48 @@ def test_remains_of_a_killed_run_are_removed(archive: Path, tmp_path: Path) -> N
     assert contents(out).keys() == before.keys() - {begun.relative_to(out).as_posix()}
 
 
+@pytest.mark.parametrize("end", ["ctrl-c", "kill", "kill a worker"])
+def test_run_that_ends_early_is_completed_by_the_next(archive: Path, tmp_path: Path, end: str) -> None:
+    """However a run was ended, even with its workers still at it, the next gives a fresh run's bytes."""
+    out = tmp_path / "out"
+    process = start(archive, out, "--workers", "2")
+    while process.poll() is None and not list(out.rglob(f"*{TEMPORARY}")):
+        time.sleep(0.005)  # until a worker has begun a file, so that there is something half done
+    if end == "kill a worker":
+        for worker in workers(process.pid):
+            os.kill(worker, signal.SIGKILL)
+    elif process.poll() is None:  # as a terminal does it: to the whole group; SIGKILL to the parent alone
+        interrupt = end == "ctrl-c"
+        os.killpg(process.pid, signal.SIGINT) if interrupt else process.kill()
+    _, said = process.communicate(timeout=120)  # to the end of every process that holds the pipes
+    assert "Traceback" not in said
+    codes = {"ctrl-c": {0, 130}, "kill": {0, -signal.SIGKILL}, "kill a worker": {0, 74}}
+    assert process.returncode in codes[end]
+    assert made(archive, out).digests() == made(archive, tmp_path / "fresh").digests()
+    assert contents(out) == contents(tmp_path / "fresh")
+
+
+def workers(parent: int) -> list[int]:
+    """The worker processes of a run."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="ascii").split()
+    lines = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+    return [child for child, line in lines.items() if b"spawn_main" in line]
+
+
+def test_dataset_of_another_version_is_made_again(archive: Path, tmp_path: Path) -> None:
+    """Files of other versions are never mixed with new ones: all are made again, to a fresh run's bytes."""
+    out = made(archive, tmp_path / "out").out
+    before = snapshot(out)
+    page = out / "manifests/normalization.json"
+    known = json.loads(page.read_bytes())
+    assert known["versions"].keys() == {"orderbooks_spider", "msgspec", "numpy", "polars", "pyarrow"}
+    page.write_text(json.dumps(known | {"versions": known["versions"] | {"pyarrow": "1.0"}}), "utf-8")
+    after = snapshot(made(archive, out).out)
+    tables = [name for name in before if name.endswith(".parquet")]
+    assert all(after[name][0] > before[name][0] for name in tables)
+    assert contents(out) == {name: content for name, (_, content) in before.items()}
+
+
 def test_roots_that_do_not_go_together(archive: Path, copy: Path, tmp_path: Path) -> None:
     """A collector in two roots, live beside sandbox, a dataset of other archives: 78, and one line."""
     line = complaint(normalize(archive, tmp_path / "out", "--root", str(copy)), 78)
@@ -341,6 +469,47 @@ def test_roots_that_do_not_go_together(archive: Path, copy: Path, tmp_path: Path
     assert "sandbox evidence" in line
     assert "live" in line
     assert "part of the archive" in complaint(normalize(archive, archive / "raw" / "x"), 78)
+
+
+def test_what_cannot_be_done_is_one_line(archive: Path, tmp_path: Path) -> None:
+    """Absent and empty roots: 2; a dataset that cannot be written: 74; no scheduler there: 78."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("x")
+    assert "saw no folder" in complaint(normalize(tmp_path / "nowhere", tmp_path / "out"), 2)
+    assert "nothing to normalise" in complaint(normalize(tmp_path / "empty", tmp_path / "out"), 2)
+    assert not (tmp_path / "out").exists()
+    assert "Not a directory" in complaint(normalize(archive, tmp_path / "file"), 74)
+    line = complaint(normalize(archive, tmp_path / "out", "--scheduler", "nonsense"), 78)
+    assert "no Dask scheduler at 'nonsense'" in line
+
+
+def test_dataset_in_use_is_left_alone(archive: Path, tmp_path: Path) -> None:
+    """Two runs never write one dataset: the second says so and ends with 75."""
+    out = made(archive, tmp_path / "out").out
+    before = snapshot(out)
+    with (out / "manifests/normalization.lock").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert "another process is normalising into it" in complaint(normalize(archive, out), 75)
+    assert snapshot(out) == before
+
+
+def test_person_at_a_terminal_sees_progress(archive: Path, tmp_path: Path) -> None:
+    """At a terminal a bar shows how far it is and how long it will take, and is gone at the end."""
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (24, 80))
+    process = subprocess.Popen(
+        [sys.executable, SCRIPT, "--root", str(archive), "--out", str(tmp_path / "out")],
+        cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=end,
+    )  # fmt: skip
+    os.close(end)
+    shown = b""
+    with suppress(OSError):  # EIO: the last process has closed its end
+        while part := os.read(terminal, 4096):
+            shown += part
+    os.close(terminal)
+    assert process.wait(120) == 0
+    assert re.search(rb"segments: +\d+%\|.*\[\d\d:\d\d<", shown)
+    assert shown.rpartition(b"\r")[2].strip(b"\r \x1b[A") == b""
 
 
 def test_archives_of_two_collectors_become_one_dataset(archive: Path, tmp_path: Path) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import signal
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import msgspec
@@ -17,10 +16,11 @@ from orderbooks_spider.archive.layout import HOUR_NS
 from orderbooks_spider.normalize.files import partition
 from orderbooks_spider.normalize.tables import TABLES
 from orderbooks_spider.polymarket.book import parse_book
-from orderbooks_spider.sandbox.child import SandboxChild
 from tests import schema_page
-from tests.collector import Collector
-from tests.dataset import Dataset, normalize
+
+if TYPE_CHECKING:
+    from tests.collector import Collector
+    from tests.dataset import Dataset
 
 QUERIES = ("as_of", "depth", "coverage", "pairs", "gaps")
 TOOLS = ("duckdb", "polars", "pandas")
@@ -44,23 +44,10 @@ def test_names_elsewhere_are_ours() -> None:
     assert named <= {column.name for table in TABLES.values() for column in table.columns}
 
 
-@pytest.fixture(scope="module")
-def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Collector, Dataset]:
-    """A sandbox run with a hole in it: some seconds, a kill, a second run; and its dataset."""
-    folder = tmp_path_factory.mktemp("schema")
-    with SandboxChild.start() as sandbox:
-        collector = Collector(folder, sandbox.url)
-        collector.run_until("books", 40, signal.SIGKILL)
-        assert collector.run(4).returncode == 0
-    dataset = normalize(collector.root, folder / "out")
-    assert dataset.done.returncode == 0, dataset.done.stderr
-    return collector, dataset
-
-
 @pytest.mark.parametrize("table", TABLES)
-def test_files_have_the_columns_of_the_page(collected: tuple[Collector, Dataset], table: str) -> None:
+def test_files_have_the_columns_of_the_page(killed: tuple[Collector, Dataset], table: str) -> None:
     """Names, types, order and nulls of every file are those of the page; rows lie in their hour, in order."""
-    files = collected[1].files(table)
+    files = killed[1].files(table)
     assert files
     for file in files:
         stored = pq.read_table(file, partitioning=None)
@@ -73,10 +60,10 @@ def test_files_have_the_columns_of_the_page(collected: tuple[Collector, Dataset]
             assert column.null or stored[column.name].null_count == 0
 
 
-def test_tools_find_date_and_hour_in_the_path(collected: tuple[Collector, Dataset]) -> None:
+def test_tools_find_date_and_hour_in_the_path(killed: tuple[Collector, Dataset]) -> None:
     """Each of the three tools gives the partition as the columns ``date`` and ``hour``."""
     pandas = pytest.importorskip("pandas")
-    polls = f"{collected[1].out}/polls"
+    polls = f"{killed[1].out}/polls"
     by_duckdb = duckdb.execute("SELECT * FROM read_parquet($1) LIMIT 1", [f"{polls}/*/*/*.parquet"])
     assert {"date", "hour"} <= {column[0] for column in by_duckdb.description}
     assert {"date", "hour"} <= set(pl.scan_parquet(polls).collect_schema().names())
@@ -104,10 +91,10 @@ def answer(query: str, tool: str, **given: Any) -> Rows:
 
 
 @pytest.fixture(scope="module")
-def raw(collected: tuple[Collector, Dataset]) -> Rows:
+def raw(killed: tuple[Collector, Dataset]) -> Rows:
     """(row, best bid, best ask, bid depth within a cent) of every answered poll, from the raw text."""
     found = []
-    for row in collected[0].rows("books"):
+    for row in killed[0].rows("books"):
         if row["result"] != "ok":
             continue
         book = parse_book(row["body"].encode())
@@ -124,7 +111,7 @@ def raw(collected: tuple[Collector, Dataset]) -> Rows:
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_book_as_known_at_a_time(collected: tuple[Collector, Dataset], raw: Rows, tool: str) -> None:
+def test_book_as_known_at_a_time(killed: tuple[Collector, Dataset], raw: Rows, tool: str) -> None:
     """The as-of query gives per token the last book that had been received by then, and never a later one."""
     received = sorted(row["received_ns"] for row, *_ in raw)
     for t_ns in (received[0] - 1, received[0], received[len(received) // 2], received[-1] + 1):
@@ -132,20 +119,20 @@ def test_book_as_known_at_a_time(collected: tuple[Collector, Dataset], raw: Rows
         for row, bid, ask, _ in sorted(raw, key=lambda found: found[0]["received_ns"]):
             if row["received_ns"] <= t_ns:
                 last[row["token_id"]] = (row["token_id"], row["received_ns"], bid, ask)
-        assert answer("as_of", tool, out=str(collected[1].out), t_ns=t_ns) == sorted(last.values())
+        assert answer("as_of", tool, out=str(killed[1].out), t_ns=t_ns) == sorted(last.values())
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_book_is_not_shown_across_a_gap(collected: tuple[Collector, Dataset], raw: Rows, tool: str) -> None:
+def test_book_is_not_shown_across_a_gap(killed: tuple[Collector, Dataset], raw: Rows, tool: str) -> None:
     """A minute after the last book the as-of query shows nothing."""
     t_ns = max(row["received_ns"] for row, *_ in raw) + 120 * 10**9
-    assert answer("as_of", tool, out=str(collected[1].out), t_ns=t_ns) == []
+    assert answer("as_of", tool, out=str(killed[1].out), t_ns=t_ns) == []
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_spread_and_depth_over_a_window(collected: tuple[Collector, Dataset], raw: Rows, tool: str) -> None:
+def test_spread_and_depth_over_a_window(killed: tuple[Collector, Dataset], raw: Rows, tool: str) -> None:
     """The window's spread and depth are those of the raw books, with the slots that have none counted."""
-    polls = collected[1].read("polls")
+    polls = killed[1].read("polls")
     dues = sorted(set(polls["due_ns"]))
     from_ns, until_ns = dues[len(dues) // 4], dues[-len(dues) // 4]
     inside = polls.filter(pl.col("due_ns").is_between(from_ns, until_ns, closed="left"))
@@ -161,20 +148,20 @@ def test_spread_and_depth_over_a_window(collected: tuple[Collector, Dataset], ra
         mean = float(sum(spreads)) / len(spreads) if spreads else None
         depth = float(sum(found[3] for found in books)) / len(books) if books else None
         expected.append((token, planned, len(books), max(spreads, default=None), mean, depth))
-    found = answer("depth", tool, out=str(collected[1].out), from_ns=from_ns, until_ns=until_ns)
+    found = answer("depth", tool, out=str(killed[1].out), from_ns=from_ns, until_ns=until_ns)
     assert [row[:4] for row in found] == [row[:4] for row in expected]
     assert [row[4:] for row in found] == [pytest.approx(row[4:]) for row in expected]
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_coverage_per_token_and_hour(collected: tuple[Collector, Dataset], tool: str) -> None:
+def test_coverage_per_token_and_hour(killed: tuple[Collector, Dataset], tool: str) -> None:
     """Coverage made from polls is that of quality."""
-    quality = collected[1].read("quality").select("token_id", "hour_ns", "planned", "answered")
-    assert answer("coverage", tool, out=str(collected[1].out)) == quality.rows()
+    quality = killed[1].read("quality").select("token_id", "hour_ns", "planned", "answered")
+    assert answer("coverage", tool, out=str(killed[1].out)) == quality.rows()
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_up_and_down_side_by_side(collected: tuple[Collector, Dataset], raw: Rows, tool: str) -> None:
+def test_up_and_down_side_by_side(killed: tuple[Collector, Dataset], raw: Rows, tool: str) -> None:
     """Each slot in which both tokens of a market were answered is one pair; equal venue times are told."""
     by_slot = {
         (row["due_ns"], row["condition_id"], row["outcome"]): (row, bid, ask) for row, bid, ask, _ in raw
@@ -187,15 +174,15 @@ def test_up_and_down_side_by_side(collected: tuple[Collector, Dataset], raw: Row
             times = [msgspec.json.decode(found["body"])["timestamp"] for found in (row, down[0])]
             expected.append((due_ns, condition_id, bid, down[2], times[0] == times[1]))
     assert expected
-    assert answer("pairs", tool, out=str(collected[1].out)) == expected
+    assert answer("pairs", tool, out=str(killed[1].out)) == expected
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_gaps_that_touch_an_interval(collected: tuple[Collector, Dataset], tool: str) -> None:
+def test_gaps_that_touch_an_interval(killed: tuple[Collector, Dataset], tool: str) -> None:
     """Gaps that begin before the interval and reach into it are found, others not."""
-    gaps = collected[1].read("gaps")
+    gaps = killed[1].read("gaps")
     begins, ends = gaps["from_ns"].to_list(), gaps["until_ns"].to_list()
     for from_ns, until_ns in ((max(ends), max(ends) + 1), (min(begins), min(begins) + 1), (0, 1)):
         touching = gaps.filter((pl.col("from_ns") < until_ns) & (pl.col("until_ns") >= from_ns))
         expected = touching.select("token_id", "from_ns", "until_ns", "slots", "cause", "fault").rows()
-        assert answer("gaps", tool, out=str(collected[1].out), from_ns=from_ns, until_ns=until_ns) == expected
+        assert answer("gaps", tool, out=str(killed[1].out), from_ns=from_ns, until_ns=until_ns) == expected

@@ -6,10 +6,8 @@ segment is read once as a stream, several at a time.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections import Counter, defaultdict
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -32,6 +30,7 @@ from orderbooks_spider.archive.state import newest_heads
 from orderbooks_spider.clock import iso_utc
 from orderbooks_spider.errors import EXIT_OK, EXIT_PROBLEMS, ArchiveError, StorageError
 from orderbooks_spider.items import BOOKS, EVENTS
+from orderbooks_spider.workers import worker_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -145,7 +144,7 @@ def _read_all(items: list[Described], workers: int | None) -> Iterator[tuple[Des
     if workers <= 1:
         yield from ((item, _check(item)) for item in items)
         return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(workers) as pool:
         try:
             yield from zip(items, pool.map(_check, items), strict=True)
         except BrokenProcessPool as error:

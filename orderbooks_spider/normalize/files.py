@@ -8,6 +8,7 @@ fixed here; the version of the library that writes them stands in the dataset's 
 from __future__ import annotations
 
 import hashlib
+import secrets
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Self
@@ -131,7 +132,8 @@ class _HourFile:
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path = path
-        self.temporary = path.with_name(path.name.removesuffix(SUFFIX) + TEMPORARY)
+        # A name of its own: a worker may outlive a killed parent and meet the next run here.
+        self.temporary = path.with_name(f"{path.stem}.{secrets.token_hex(4)}{TEMPORARY}")
         self.rows = 0
         self._waiting: list[pa.Table] = []
         self._waiting_rows = 0

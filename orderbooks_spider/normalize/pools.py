@@ -5,13 +5,13 @@ The function is the same and so are the files; only the order in which tasks end
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
+from concurrent.futures import CancelledError, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
 from orderbooks_spider.errors import ConfigError, StorageError
 from orderbooks_spider.normalize.segments import Done, Task, normalise
+from orderbooks_spider.workers import worker_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,15 +42,13 @@ def run_all(tasks: Sequence[Task], workers: int, scheduler: str | None) -> Itera
 
 
 def _in_processes(tasks: Sequence[Task], workers: int) -> Iterator[Done]:
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(workers) as pool:
         futures = [pool.submit(normalise, task) for task in tasks]
         try:
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
             raise StorageError("a worker process was killed (memory?): try --workers 1") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _on_cluster(tasks: Sequence[Task], scheduler: str) -> Iterator[Done]:
@@ -59,7 +57,10 @@ def _on_cluster(tasks: Sequence[Task], scheduler: str) -> Iterator[Done]:
     except ImportError as error:
         raise ConfigError("--scheduler: needs Dask: pip install distributed") from error
     try:
-        client: Any = distributed.Client(scheduler, timeout=30, set_as_default=False)  # type: ignore[no-untyped-call]
+        distributed.comm.addressing.get_address_host_port(
+            scheduler
+        )  # else a bad one is noticed after a minute
+        client: Any = distributed.Client(scheduler, timeout=10, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise ConfigError(f"--scheduler: no Dask scheduler at {scheduler!r}: {error}") from error
     with client:
