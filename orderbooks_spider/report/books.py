@@ -9,7 +9,7 @@ import polars as pl
 
 from orderbooks_spider.normalize.checks import CHECKS
 from orderbooks_spider.polymarket.market import OUTCOMES
-from orderbooks_spider.report.day import Axis
+from orderbooks_spider.report.axis import Axis
 from orderbooks_spider.report.numbers import Busiest, Check, Mirror
 from orderbooks_spider.report.slots import OTHER
 

@@ -13,9 +13,10 @@ from orderbooks_spider.errors import ArchiveError
 from orderbooks_spider.normalize.faults import FAULTS
 from orderbooks_spider.normalize.sources import look_at
 from orderbooks_spider.polymarket.market import OUTCOMES
+from orderbooks_spider.report.axis import Axis
 from orderbooks_spider.report.books import read_books, read_depth
 from orderbooks_spider.report.dataset import in_dataset, make_dataset
-from orderbooks_spider.report.day import DAY_NS, Axis
+from orderbooks_spider.report.day import DAY_NS
 from orderbooks_spider.report.draw_books import draw_depth, draw_mids, draw_spreads
 from orderbooks_spider.report.draw_slots import draw_coverage, draw_gaps, draw_times
 from orderbooks_spider.report.draw_stored import draw_stored
@@ -100,7 +101,7 @@ def make_report(  # noqa: PLR0913 - what the command line says
         StorageError: a file cannot be read or written.
 
     """
-    sources = look_at(roots)
+    sources = look_at(list(dict.fromkeys(root.resolve() for root in roots)))
     if dataset is None:
         tables = make_dataset(sources, day, scratch, workers, progress)
     else:
