@@ -80,7 +80,7 @@ def in_dataset(sources: Sources, day: Day, out: Path) -> DayTables:
     known = {done.input for done in made.segments}
     failed = []
     for segment in sources.segments:
-        if not _touches(segment, day) or segment.input in known:
+        if not touches(segment, day) or segment.input in known:
             continue
         told = [line for line in made.errors if segment.names.file in line]
         if not told:
@@ -113,7 +113,7 @@ def make_dataset(
     tasks, done = [], {}
     for segment in sources.segments:
         wanted, path = segment.input, segment.names.sealed
-        if segment.names.feed == BOOKS and not _touches(segment, day):
+        if segment.names.feed == BOOKS and not touches(segment, day):
             done[wanted.file] = Done(input=wanted)
         elif path.exists():
             tasks.append(Task(root=str(segment.names.root.resolve()), out=str(out.resolve()), input=wanted))
@@ -128,12 +128,13 @@ def make_dataset(
         if progress is not None:
             progress(so_far, total)
     hours = derive(out, _during(build_view(sources, out, done), day), {})
-    results = [done[segment.names.file] for segment in sources.segments if _touches(segment, day)]
+    results = [done[segment.names.file] for segment in sources.segments if touches(segment, day)]
     failed = [result.error for result in results if result.error is not None]
     return DayTables(out, day, manifest.versions(), _problems(sources, failed, hours, day))
 
 
-def _touches(segment: Sealed, day: Day) -> bool:
+def touches(segment: Sealed, day: Day) -> bool:
+    """Whether *segment* has rows of *day*."""
     span = segment.manifest.time_ns
     return span is not None and day.touches(span.first, span.last)
 

@@ -108,7 +108,7 @@ def draw_coverage(slots: Slots, axis: Axis, day: Day) -> str:
 
 
 def _cells_image(cells: pl.DataFrame, axis: Axis, rows: int) -> NDArray[np.float64]:
-    """RGBA of every row and column: the most frequent class that is no answer, the fuller the more was lost."""
+    """RGBA of each row and column: the most frequent class that is no answer, fuller the more was lost."""
     lost = pl.col("class") != ANSWERED
     shares = (
         cells.group_by("row", "column", "class")

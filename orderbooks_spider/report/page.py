@@ -82,7 +82,7 @@ def render(report: DayReport, pictures: Mapping[str, str]) -> str:
 def _head(report: DayReport) -> Iterator[str]:
     yield f"<h1>What was recorded on <span>{report.date}{_badge(report)}</span></h1>"
     yield f"<p>{ENVIRONMENTS.get(report.environment, 'Nobody says in which environment.')}</p>"
-    who = ", ".join(map(escape, report.collectors))
+    who = escape(" and ".join(report.collectors))
     runs = "1 run" if len(report.runs) == 1 else f"{len(report.runs)} runs"
     yield '<p class="soft">Order books of Polymarket\'s BTC up/down markets, polled by collector '
     yield f"{who} in {runs}; slots due from {clock(report.first_due_ns)} to {clock(report.last_due_ns)}."
