@@ -10,14 +10,17 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from orderbooks_spider.normalize.sources import look_at
 from orderbooks_spider.report.dataset import make_dataset
 from orderbooks_spider.report.day import Day
-from orderbooks_spider.report.make import Findings, Made, make_report, read_day
+from orderbooks_spider.report.make import Made, make_report, numbers, read_day
+
+if TYPE_CHECKING:
+    from orderbooks_spider.report.numbers import DayReport as Numbers
 
 PROJECT = Path(__file__).resolve().parents[1]
 SCRIPT = "scripts/report_day.py"
@@ -68,11 +71,11 @@ def made_here(root: Path, date: str, dataset: Path | None = None) -> Made:
         return make_report([root], Day.parse(date), scratch=Path(scratch), dataset=dataset)
 
 
-def read_here(root: Path, date: str) -> Findings:
-    """What is read of a day before anything is drawn."""
+def counted_here(root: Path, date: str) -> Numbers:
+    """The same numbers, without a picture being drawn."""
     sources = look_at([root])
     with tempfile.TemporaryDirectory() as scratch:
-        return read_day(sources, make_dataset(sources, Day.parse(date), Path(scratch), 1, None))
+        return numbers(read_day(sources, make_dataset(sources, Day.parse(date), Path(scratch), 1)))
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,6 @@ from orderbooks_spider.normalize.faults import fault_of
 from orderbooks_spider.normalize.run import normalise_archives
 from orderbooks_spider.polymarket.book import parse_book, venue_hash
 from orderbooks_spider.report.draw_slots import COLOURS
-from orderbooks_spider.report.make import numbers
 from orderbooks_spider.report.page import render
 from orderbooks_spider.report.slots import GAP_LENGTHS
 from orderbooks_spider.report.words import NOT_SHOWN, PICTURES
@@ -36,7 +35,7 @@ from tests import day_archive
 from tests.archives import small_archive
 from tests.collector import Collector
 from tests.dataset import Dataset, normalize
-from tests.day_report import PROJECT, DayReport, made_here, read_here, report_day, show
+from tests.day_report import PROJECT, DayReport, counted_here, made_here, report_day, show
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +82,7 @@ def live_like(tmp_path_factory: pytest.TempPathFactory) -> tuple[Collector, Row]
         collector = Collector(folder, sandbox.url)
         assert collector.run(4).returncode == 0
     date = iso_utc(max(row["due_ns"] for row in collector.rows("books")))[:10]
-    return collector, json.loads(encode(numbers(read_here(collector.root, date))))
+    return collector, json.loads(encode(counted_here(collector.root, date)))
 
 
 # The numbers, counted again from the raw files.
@@ -398,14 +397,13 @@ def test_text_from_elsewhere_is_shown_as_text(archive: Path) -> None:
             return [marked(each, name) for each in value]
         return markup if isinstance(value, str) and name not in ours else value
 
-    found = numbers(read_here(archive, day_archive.DATES[1]))
+    found = counted_here(archive, day_archive.DATES[1])
     texts = marked(msgspec.to_builtins(found))
     texts |= {"problems": [markup], "events": {markup: 1}, "hash": {markup: 1}, "made_with": {markup: markup}}
     html = render(msgspec.convert(texts, type(found)), {"depth": "<svg></svg>"})
     assert markup not in html
     page = Page(html)
     assert page.open == []
-    assert page.tags["b"] == 1 + len(re.findall(r"<b>", render(found, {})))
     assert page.words.count(markup) > 40
 
 
@@ -414,12 +412,10 @@ def test_browser_shows_the_page(reports: dict[str, DayReport], tmp_path: Path) -
     page = reports[day_archive.DATES[0]].page
     shown = show(page, tmp_path / "as it is", (1366, 4000))
     assert (shown.console, shown.requests) == ([], [])
-    (body,) = re.findall(r"<body>.*</body>", shown.dom, re.DOTALL)
+    sections = dict(re.findall(r'<h2 id="([^"]*)">(.*?)(?=<h2|</body>)', shown.dom, re.DOTALL))
     for name, words in PICTURES.items():
-        assert re.search(
-            rf'<h2 id="{name}">{words.question}.*?</h2>\s*<figure>.*?<svg.*?</figure>', body, re.DOTALL
-        )
-    assert body.count("<svg") == len(PICTURES)
+        assert sections[name].startswith(words.question)
+        assert sections[name].count("<svg") == 1
     pixels = (matplotlib.image.imread(shown.picture)[:, :, :3] * 255).round().astype(int)
     assert pixels.shape == (4000, 1366, 3)
     packed = pixels @ np.array([65536, 256, 1])
@@ -463,7 +459,7 @@ def test_day_without_books_is_reported(tmp_path: Path) -> None:
 
 def test_day_without_gaps_says_so(archive: Path) -> None:
     """Where every slot was answered there is a sentence in the place of the picture of gaps."""
-    found = numbers(read_here(archive, day_archive.DATES[0]))
+    found = counted_here(archive, day_archive.DATES[0])
     assert "Every planned slot was answered." not in render(found, {})
     assert "Every planned slot was answered." in render(msgspec.structs.replace(found, unanswered=[]), {})
 
@@ -480,7 +476,7 @@ def test_damaged_books_are_named_and_the_rest_is_shown(archive: Path, tmp_path: 
     """A segment that is not what its manifest says is named on the page, and the command ends with 1."""
     date = day_archive.DATES[1]
     path = damaged(archive, "books", date, tmp_path / "archive")
-    report = report_day(tmp_path / "archive", date, tmp_path / "report.html")
+    report = report_day(tmp_path / "archive", date, tmp_path / "report.html", "--workers", "1")
     assert report.done.returncode == 1
     assert path.name in report.done.stderr
     assert any(path.name in problem for problem in report.numbers["problems"])
@@ -494,7 +490,7 @@ def test_damaged_events_are_named_and_the_rest_is_shown(archive: Path, tmp_path:
     """Without its events a day has fewer numbers, all of its polls, and a line that says so."""
     date = day_archive.DATES[1]
     path = damaged(archive, "events", date, tmp_path / "archive")
-    found = numbers(read_here(tmp_path / "archive", date))
+    found = counted_here(tmp_path / "archive", date)
     assert any(path.name in problem for problem in found.problems)
     assert path.name in Page(render(found, {})).words
     assert found.results["process_down"] == len(down_slots(date))

@@ -45,10 +45,8 @@ class DayTables:
 
     def hours(self, table: str, columns: list[str]) -> Iterator[pl.DataFrame]:
         """The rows of each hour, in time order of the hours; a frame without rows where there are none."""
-        for files in self.files(table):
-            yield pl.read_parquet(files, columns=columns, hive_partitioning=False)
-        if not self.files(table):
-            yield _empty(table).select(columns)
+        for hour in self.scans(table):
+            yield hour.select(columns).collect()
 
     def slots(self, table: str, columns: list[str]) -> Iterator[pl.DataFrame]:
         """The same of ``books`` or ``polls``, each slot once: of two rows that with the lower ``seq``."""
@@ -56,14 +54,10 @@ class DayTables:
         for hour in self.hours(table, list(dict.fromkeys([*key, "seq", *columns]))):
             yield hour.sort(*key, "seq").unique(key, keep="first", maintain_order=True)
 
-    def scan(self, table: str) -> pl.LazyFrame:
-        """All rows of the day, not read yet."""
-        files = [file for hour in self.files(table) for file in hour]
-        return pl.scan_parquet(files, hive_partitioning=False) if files else _empty(table).lazy()
-
-
-def _empty(table: str) -> pl.DataFrame:
-    return pl.DataFrame(TABLES[table].schema.empty_table())
+    def scans(self, table: str) -> list[pl.LazyFrame]:
+        """The same, not read yet and with all columns."""
+        hours = [pl.scan_parquet(files, hive_partitioning=False) for files in self.files(table)]
+        return hours or [pl.DataFrame(TABLES[table].schema.empty_table()).lazy()]
 
 
 def in_dataset(sources: Sources, day: Day, out: Path) -> DayTables:

@@ -60,13 +60,14 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """Everything that was read of a day."""
+    """Everything that was read of a day; the tables may be gone."""
 
     sources: Sources
     tables: DayTables
     evidence: Evidence
     axis: Axis
     slots: Slots
+    when: dict[str, Coverage]
     books: Books
     depth: Depth | None
 
@@ -122,7 +123,9 @@ def read_day(sources: Sources, tables: DayTables) -> Findings:
     """
     day, evidence = tables.day, read_evidence(sources, tables.day)
     due = pl.col("due_ns")
-    first_ns, last_ns = tables.scan("polls").select(first=due.min(), last=due.max()).collect().row(0)
+    first_ns, last_ns = (
+        pl.concat(tables.scans("polls")).select(first=due.min(), last=due.max()).collect().row(0)
+    )
     if first_ns is None:
         raise ArchiveError(_nothing_on(day, dates_with_polls(sources)))
     if last_ns - first_ns > DAY_NS // 2:
@@ -133,7 +136,7 @@ def read_day(sources: Sources, tables: DayTables) -> Findings:
     if len(books.markets):
         up, down = _tokens_of(slots, books.markets["condition_id"][0])
         depth = read_depth(tables, up, down, evidence.interval_ns)
-    return Findings(sources, tables, evidence, axis, slots, books, depth)
+    return Findings(sources, tables, evidence, axis, slots, _when(tables), books, depth)
 
 
 def _nothing_on(day: Day, dates: list[str]) -> str:
@@ -171,7 +174,7 @@ def numbers(found: Findings) -> DayReport:
         longest_gaps=slots.longest_gaps,
         lateness=slots.lateness,
         latency=slots.latency,
-        when=_when(found.tables),
+        when=found.when,
         books=books.count,
         hash=books.hash,
         mirror=books.mirror,
