@@ -14,6 +14,7 @@ from orderbooks_spider.archive.segment import BlockInfo
 from orderbooks_spider.clock import NS, compact_utc, iso_utc, parse_utc
 from orderbooks_spider.config import Polling
 from orderbooks_spider.items import BOOKS, PollItem
+from orderbooks_spider.polymarket.market import OUTCOMES
 from orderbooks_spider.sandbox.books import MovingBooks
 from orderbooks_spider.sandbox.markets import make_market
 from orderbooks_spider.sandbox.noise import Spot
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-START_NS = parse_utc("2026-04-16T08:00:00Z")
+START_NS = parse_utc("2026-04-16T00:00:00Z")
 BLOCK_SECONDS, HOUR_SECONDS, WINDOW_SECONDS = 60, 3600, 300
 
 
@@ -45,6 +46,7 @@ def answered(tokens: int) -> Callable[[int, int], PollItem]:
     def make(token: int, second: int) -> PollItem:
         due_ns = _due(token, second)
         item = _poll(ids[token]["asset_id"], ids[token]["market"], due_ns, "ok")
+        item.outcome = OUTCOMES[token % 2]
         item.sent_ns, item.received_ns, item.elapsed_ns = due_ns + 900_000, due_ns + 45_000_000, 44_100_000
         item.collected_at_utc, item.status = iso_utc(item.received_ns), 200
         item.method, item.url, item.params = "GET", "http://127.0.0.1/book", {"token_id": item.token_id}
@@ -78,8 +80,8 @@ def _poll(token_id: str, condition_id: str, due_ns: int, result: str) -> PollIte
         condition_id=condition_id,
         token_id=token_id,
         outcome="Up",
-        window_start="2026-04-16T08:00:00Z",
-        window_end="2026-04-16T09:00:00Z",
+        window_start=iso_utc(START_NS),
+        window_end=iso_utc(START_NS + 24 * HOUR_NS),
         collector="orderbooks_spider",
         collector_version="0.1.0",
         environment="sandbox",

@@ -9,8 +9,8 @@ Examples:
   python scripts/report_day.py /mnt/a /mnt/b --date 2026-04-16 --out report.html --workers 2
 
 Exit codes: 0 made; 1 made, and segments could not be used or rows are missing (all are named, on the
-page too); 2 nothing on that day, or could not look; 74 cannot be written; 78 roots or dataset do not go
-together.
+page too); 2 nothing on that day, or could not look; 74 FILE cannot be written; 78 roots or dataset do not
+go together.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from orderbooks_spider.archive import durable
 from orderbooks_spider.errors import EXIT_CANNOT_CHECK, EXIT_OK, EXIT_PROBLEMS, OrderbooksError
 from orderbooks_spider.report.day import Day
-from orderbooks_spider.report.make import Made, make_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from orderbooks_spider.report.make import Made
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -77,17 +78,28 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _make(options: argparse.Namespace) -> Made:
-    durable.makedirs(options.out.parent)
-    folder = tempfile.TemporaryDirectory(prefix=".report_day_", dir=options.out.parent)
-    with folder as scratch, _bar() as progress:
+    with _scratch(options.out.parent) as scratch, _bar() as progress:
+        # Takes seconds, which an argument that cannot be used need not wait for.
+        from orderbooks_spider.report.make import make_report  # noqa: PLC0415
+
         return make_report(
             options.roots,
             options.date,
-            scratch=Path(scratch),
+            scratch=scratch,
             dataset=options.dataset,
             workers=options.workers or os.cpu_count() or 1,
             progress=progress,
         )
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A temporary folder in *folder*, on whose disk there must be room for the page anyway."""
+    durable.makedirs(folder)
+    with durable.naming(folder, "make a folder in it"):
+        scratch = tempfile.TemporaryDirectory(prefix=".report_day_", dir=folder)
+    with scratch as name:
+        yield Path(name)
 
 
 @contextmanager
@@ -109,10 +121,9 @@ def _bar() -> Iterator[Callable[[int, int], None] | None]:
 
 def _positive(text: str) -> int:
     """A number of processes."""
-    value = int(text)
-    if value < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected 1 or more, saw {text!r}")
-    return value
+    return int(text)
 
 
 def _day(text: str) -> Day:
@@ -126,6 +137,9 @@ def _html(text: str) -> Path:
     path = Path(text)
     if path.suffix != ".html":
         raise argparse.ArgumentTypeError(f"expected a name that ends in .html, saw {text!r}")
+    for file in (path, path.with_suffix(".json")):
+        if file.is_dir():
+            raise argparse.ArgumentTypeError(f"expected a file to write, saw the folder {str(file)!r}")
     return path
 
 

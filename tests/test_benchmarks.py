@@ -92,6 +92,7 @@ def test_storage_shows_what_sorting_saves(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "keys"),
     [
+        ("day.py --hours 1", {"machine", "day alone", "from a dataset"}),
         ("discovery.py --hours 0.1", {"requests", "sealed_bytes_per_24h"}),
         ("exporter.py --rows 50", {"machine", "ratio", "msgspec encoder"}),
         pytest.param(

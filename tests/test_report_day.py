@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
 from collections import Counter
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -15,15 +14,20 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.image
+import msgspec
 import numpy as np
 import pytest
 
+from orderbooks_spider.archive.manifest import encode
 from orderbooks_spider.cadence import Grid
 from orderbooks_spider.clock import NS, iso_utc, parse_utc
 from orderbooks_spider.config import Polling
+from orderbooks_spider.errors import ConfigError
 from orderbooks_spider.normalize.faults import fault_of
+from orderbooks_spider.normalize.run import normalise_archives
 from orderbooks_spider.polymarket.book import parse_book, venue_hash
 from orderbooks_spider.report.draw_slots import COLOURS
+from orderbooks_spider.report.page import render
 from orderbooks_spider.report.slots import GAP_LENGTHS
 from orderbooks_spider.report.words import NOT_SHOWN, PICTURES
 from orderbooks_spider.sandbox.child import SandboxChild
@@ -31,7 +35,7 @@ from tests import day_archive
 from tests.archives import small_archive
 from tests.collector import Collector
 from tests.dataset import Dataset, normalize
-from tests.day_report import PROJECT, DayReport, report_day
+from tests.day_report import PROJECT, DayReport, counted_here, made_here, report_day, show
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,25 +61,28 @@ def dataset(archive: Path) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def reports(archive: Path) -> dict[str, DayReport]:
-    """The report of each of its days."""
-    made = {date: report_day(archive, date, archive.parent / f"{date}.html") for date in day_archive.DATES}
+def reports(archive: Path, dataset: Dataset) -> dict[str, DayReport]:
+    """The report of each of its days: the first normalises it alone, the second is given the dataset."""
+    folder = archive.parent / "pages"
+    given = ("--workers", "2"), ("--dataset", str(dataset.out))
+    made = {
+        date: report_day(archive, date, folder / f"{date}.html", *arguments)
+        for date, arguments in zip(day_archive.DATES, given, strict=True)
+    }
     for report in made.values():
         assert (report.done.returncode, report.done.stderr) == (0, "")
     return made
 
 
 @pytest.fixture(scope="module")
-def live_like(tmp_path_factory: pytest.TempPathFactory) -> tuple[Collector, DayReport]:
-    """A real collector's archive of some seconds, and the report of its (last) day."""
+def live_like(tmp_path_factory: pytest.TempPathFactory) -> tuple[Collector, Row]:
+    """A real collector's archive of some seconds, and the numbers of its (last) day."""
     folder = tmp_path_factory.mktemp("collected")
     with SandboxChild.start() as sandbox:
         collector = Collector(folder, sandbox.url)
-        assert collector.run(6).returncode == 0
+        assert collector.run(4).returncode == 0
     date = iso_utc(max(row["due_ns"] for row in collector.rows("books")))[:10]
-    report = report_day(collector.root, date, folder / "report.html")
-    assert (report.done.returncode, report.done.stderr) == (0, "")
-    return collector, report
+    return collector, json.loads(encode(counted_here(collector.root, date)))
 
 
 # The numbers, counted again from the raw files.
@@ -276,38 +283,33 @@ def test_numbers_are_those_of_the_raw_rows(archive: Path, reports: dict[str, Day
     assert numbers["problems"] == []
 
 
-def test_numbers_of_a_real_run_are_those_of_its_rows(live_like: tuple[Collector, DayReport]) -> None:
-    """The report of what a real collector recorded from the sandbox counts its raw rows."""
-    collector, report = live_like
-    numbers = report.numbers
-    recorded = raw_rows(collector.root, "books", numbers["date"])
-    check_slots(numbers, recorded, undiscovered_slots(collector, numbers["date"]))
-    check_books(numbers, recorded)
-    check_files(numbers, collector.root, numbers["date"])
+def test_numbers_of_a_real_run_are_those_of_its_rows(live_like: tuple[Collector, Row]) -> None:
+    """What a real collector recorded from the sandbox is counted as its raw rows are."""
+    collector, found = live_like
+    recorded = raw_rows(collector.root, "books", found["date"])
+    check_slots(found, recorded, undiscovered_slots(collector, found["date"]))
+    check_books(found, recorded)
+    check_files(found, collector.root, found["date"])
 
 
 # Ways to the same page.
 
 
-@pytest.mark.parametrize("date", day_archive.DATES)
-def test_day_alone_gives_what_the_whole_dataset_gives(
-    archive: Path, dataset: Dataset, reports: dict[str, DayReport], date: str, tmp_path: Path
-) -> None:
-    """A day that is normalised by itself gives the same bytes as a dataset of everything."""
-    page = tmp_path / "report.html"
-    again = report_day(archive, date, page, "--dataset", str(dataset.out))
-    assert (again.done.returncode, again.done.stderr) == (0, "")
-    assert again.digest == reports[date].digest
-
-
 def test_same_input_gives_the_same_bytes(
-    archive: Path, reports: dict[str, DayReport], tmp_path: Path
+    archive: Path, dataset: Dataset, reports: dict[str, DayReport]
 ) -> None:
-    """Made again, with other workers and in another folder, both files are byte for byte the same."""
-    date = day_archive.DATES[0]
-    again = report_day(archive, date, tmp_path / "again.html", "--workers", "1")
-    assert again.digest == reports[date].digest
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.html", "again.json"]
+    """With or without a dataset, in any number of processes and any folder, both files are the same."""
+    first, second = day_archive.DATES
+    again = {first: made_here(archive, first, dataset.out), second: made_here(archive, second)}
+    for date, report in reports.items():
+        assert (again[date].html, again[date].json) == report.digest
+
+
+def test_nothing_is_left_beside_the_page(reports: dict[str, DayReport]) -> None:
+    """The folder, which the command made, holds pages and numbers and no remains of the work."""
+    folder = reports[day_archive.DATES[0]].page.parent
+    expected = {f"{date}.{kind}" for date in day_archive.DATES for kind in ("html", "json")}
+    assert {path.name for path in folder.iterdir()} == expected
 
 
 # The page.
@@ -383,46 +385,56 @@ def test_page_says_what_it_is_and_what_it_does_not_show(reports: dict[str, DayRe
     assert {run["run_id"] for run in numbers["runs"]} == {"run2"}
 
 
-def test_text_of_the_venue_is_shown_as_text(tmp_path: Path) -> None:
-    """A market slug with markup in it stands escaped on the page; where there are no gaps it says so."""
-    slug = "<b>btc</b>$x^2$&amp;"
+def test_text_from_elsewhere_is_shown_as_text(archive: Path) -> None:
+    """Markup in whatever a venue, an operator or a file name brings stands escaped on the page."""
+    markup = '<b class="x">btc</b>$x^2$&amp;'
+    ours = {"date", "schema", "spread_p50", "spread_p90", "largest_difference"}
 
-    def named(item: Any) -> Any:
-        item.market_slug = slug
-        return item
+    def marked(value: Any, name: str = "") -> Any:
+        if isinstance(value, dict):
+            return {key: marked(each, key) for key, each in value.items()}
+        if isinstance(value, list):
+            return [marked(each, name) for each in value]
+        return markup if isinstance(value, str) and name not in ours else value
 
-    small_archive(tmp_path / "archive", moments=5, change=named)
-    report = report_day(tmp_path / "archive", "2026-04-16", tmp_path / "report.html")
-    assert (report.done.returncode, report.done.stderr) == (0, "")
-    assert slug not in report.html
-    page = Page(report.html)
-    assert slug in page.words
-    assert {each["market_slug"] for each in report.numbers["token_coverage"]} == {slug}
-    assert "Every planned slot was answered." in page.words
-    assert page.tags["svg"] == len(PICTURES) - 1
+    found = counted_here(archive, day_archive.DATES[1])
+    texts = marked(msgspec.to_builtins(found))
+    texts |= {"problems": [markup], "events": {markup: 1}, "hash": {markup: 1}, "made_with": {markup: markup}}
+    html = render(msgspec.convert(texts, type(found)), {"depth": "<svg></svg>"})
+    assert markup not in html
+    page = Page(html)
+    assert page.open == []
+    assert page.words.count(markup) > 40
 
 
 def test_browser_shows_the_page(reports: dict[str, DayReport], tmp_path: Path) -> None:
-    """Chromium draws the page: with pictures in the colours of what happened, and much besides white."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next((found for name in names if (found := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip("no browser to look with: install the package chromium")
-    shot = tmp_path / "shot.png"
-    # --no-sandbox: Chromium's own sandbox does not start for root, as whom tests run in containers.
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    command += ["--hide-scrollbars", "--window-size=1366,4000", f"--user-data-dir={tmp_path / 'profile'}"]
-    page = reports[day_archive.DATES[0]].page.resolve().as_uri()
-    done = subprocess.run(
-        [*command, f"--screenshot={shot}", page], capture_output=True, text=True, check=False, timeout=120
-    )
-    assert shot.exists(), done.stderr
-    pixels = (matplotlib.image.imread(shot)[:, :, :3] * 255).round().astype(int)
+    """Chromium shows every picture in the colours of what happened, has no complaint and asks for nothing."""
+    page = reports[day_archive.DATES[0]].page
+    shown = show(page, tmp_path / "as it is", (1366, 4000))
+    assert (shown.console, shown.requests) == ([], [])
+    sections = dict(re.findall(r'<h2 id="([^"]*)">(.*?)(?=<h2|</body>)', shown.dom, re.DOTALL))
+    for name, words in PICTURES.items():
+        assert sections[name].startswith(words.question)
+        assert sections[name].count("<svg") == 1
+    pixels = (matplotlib.image.imread(shown.picture)[:, :, :3] * 255).round().astype(int)
     assert pixels.shape == (4000, 1366, 3)
     packed = pixels @ np.array([65536, 256, 1])
     assert (packed != 0xFFFFFF).mean() > 0.05
     for name in ("answered", "skipped", "told to wait", "no answer", "bad answer", "no book", "process down"):
         assert (packed == int(COLOURS[name][1:], 16)).sum() > 100, name
+
+
+def test_browser_refuses_what_the_page_must_not_have(reports: dict[str, DayReport], tmp_path: Path) -> None:
+    """A script and a picture from elsewhere, were they ever on the page, are refused by its own policy."""
+    ill = '<script>console.log("run")</script><img src="http://127.0.0.1:9/x.png"></body>'
+    page, open_page = tmp_path / "page.html", tmp_path / "open.html"
+    page.write_text(reports[day_archive.DATES[1]].html.replace("</body>", ill), encoding="utf-8")
+    open_page.write_text(re.sub(r"<meta http-equiv[^>]*>", "", page.read_text("utf-8")), encoding="utf-8")
+    kept, unkept = (show(one, tmp_path / one.stem, (500, 800)) for one in (page, open_page))
+    assert len([line for line in kept.console if "violates" in line]) == 2
+    assert kept.requests == []
+    assert '"run"' in unkept.console[0]
+    assert unkept.requests == ["http://127.0.0.1:9/x.png"]
 
 
 # A day with less in it, and with damage.
@@ -438,33 +450,51 @@ def test_day_without_books_is_reported(tmp_path: Path) -> None:
         return item
 
     small_archive(tmp_path / "archive", moments=5, change=skipped)
-    report = report_day(tmp_path / "archive", "2026-04-16", tmp_path / "report.html")
-    assert (report.done.returncode, report.done.stderr) == (0, "")
-    assert report.numbers["slots"]["answered"] == report.numbers["books"] == 0
-    assert report.numbers["faults"]["venue"] == report.numbers["slots"]["planned"]
-    assert Page(report.html).tags["svg"] == 3  # coverage, gaps, stored
+    made = made_here(tmp_path / "archive", "2026-04-16")
+    found = json.loads(made.json)
+    assert found["slots"]["answered"] == found["books"] == 0
+    assert found["faults"]["venue"] == found["slots"]["planned"]
+    assert Page(made.html.decode()).tags["svg"] == 3  # coverage, gaps, stored
 
 
-@pytest.mark.parametrize("feed", ["books", "events"])
-def test_damaged_segment_is_named_and_the_rest_is_shown(archive: Path, feed: str, tmp_path: Path) -> None:
-    """A segment that is not what its manifest says is named on the page, and the command ends with 1."""
-    date = day_archive.DATES[1]
-    polls = len(raw_rows(archive, "books", date))
-    root = tmp_path / "archive"
+def test_day_without_gaps_says_so(archive: Path) -> None:
+    """Where every slot was answered there is a sentence in the place of the picture of gaps."""
+    found = counted_here(archive, day_archive.DATES[0])
+    assert "Every planned slot was answered." not in render(found, {})
+    assert "Every planned slot was answered." in render(msgspec.structs.replace(found, unanswered=[]), {})
+
+
+def damaged(archive: Path, feed: str, date: str, root: Path) -> Path:
+    """A copy of the archive in which a segment is not what its manifest says; its path."""
     shutil.copytree(archive, root)
     (path,) = (root / "raw/polymarket" / feed / date.replace("-", "/")).rglob("*.jsonl.gz")
     path.write_bytes(path.read_bytes()[:-4] + b"ruin")
-    report = report_day(root, date, tmp_path / "report.html")
+    return path
+
+
+def test_damaged_books_are_named_and_the_rest_is_shown(archive: Path, tmp_path: Path) -> None:
+    """A segment that is not what its manifest says is named on the page, and the command ends with 1."""
+    date = day_archive.DATES[1]
+    path = damaged(archive, "books", date, tmp_path / "archive")
+    report = report_day(tmp_path / "archive", date, tmp_path / "report.html", "--workers", "1")
     assert report.done.returncode == 1
     assert path.name in report.done.stderr
     assert any(path.name in problem for problem in report.numbers["problems"])
     assert path.name in Page(report.html).words
     results = report.numbers["results"]
     assert results["process_down"] == len(down_slots(date))
-    if feed == "books":
-        assert (results["missing"], report.numbers["books"]) == (polls, 0)
-    else:
-        assert sum(results.values()) - results["process_down"] == polls
+    assert (results["missing"], report.numbers["books"]) == (len(raw_rows(archive, "books", date)), 0)
+
+
+def test_damaged_events_are_named_and_the_rest_is_shown(archive: Path, tmp_path: Path) -> None:
+    """Without its events a day has fewer numbers, all of its polls, and a line that says so."""
+    date = day_archive.DATES[1]
+    path = damaged(archive, "events", date, tmp_path / "archive")
+    found = counted_here(tmp_path / "archive", date)
+    assert any(path.name in problem for problem in found.problems)
+    assert path.name in Page(render(found, {})).words
+    assert found.results["process_down"] == len(down_slots(date))
+    assert found.slots.planned == len(raw_rows(archive, "books", date)) + len(down_slots(date))
 
 
 # Errors.
@@ -472,7 +502,7 @@ def test_damaged_segment_is_named_and_the_rest_is_shown(archive: Path, feed: str
 
 def test_other_date_names_the_dates_there_are(archive: Path, tmp_path: Path) -> None:
     """A day without rows ends with 2, and the days that have some are named."""
-    report = report_day(archive, "2026-04-18", tmp_path / "report.html")
+    report = report_day(archive, "2026-04-18", tmp_path / "report.html", "--workers", "1")
     assert (report.done.returncode, report.done.stdout) == (2, "")
     assert "2026-04-18" in report.done.stderr
     assert ", ".join(day_archive.DATES) in report.done.stderr
@@ -484,16 +514,25 @@ def test_other_date_names_the_dates_there_are(archive: Path, tmp_path: Path) -> 
     [
         ("16.04.2026", "report.html", "YYYY-MM-DD"),
         ("2026-02-30", "report.html", "2026-02-30"),
-        ("20260416", "report.html", "20260416"),
         ("2026-04-16", "report.pdf", ".html"),
+        ("2026-04-16", "folder.html", "folder.html"),
     ],
 )
 def test_wrong_argument_is_named(tmp_path: Path, date: str, page: str, named: str) -> None:
     """A date or file name that cannot be used ends with 2 and one line that names it."""
+    (tmp_path / "folder.html").mkdir()
     report = report_day(tmp_path, date, tmp_path / page)
     assert report.done.returncode == 2
     assert named in report.done.stderr.splitlines()[-1]
     assert "Traceback" not in report.done.stderr
+
+
+def test_page_that_cannot_be_written_is_named(archive: Path, tmp_path: Path) -> None:
+    """A file where a folder should be ends with 74 and one line that names it."""
+    (tmp_path / "file").write_bytes(b"")
+    report = report_day(archive, day_archive.DATES[0], tmp_path / "file" / "report.html")
+    assert (report.done.returncode, len(report.done.stderr.splitlines())) == (74, 1)
+    assert str(tmp_path / "file") in report.done.stderr
 
 
 def test_folder_without_an_archive_is_refused(tmp_path: Path) -> None:
@@ -506,12 +545,10 @@ def test_folder_without_an_archive_is_refused(tmp_path: Path) -> None:
 def test_dataset_must_hold_the_day(archive: Path, tmp_path: Path) -> None:
     """A folder that is no dataset of these archives is refused, and normalize named."""
     small_archive(tmp_path / "other", moments=3)
-    other = normalize(tmp_path / "other", tmp_path / "out")
-    for folder in (tmp_path, other.out):
-        report = report_day(archive, day_archive.DATES[0], tmp_path / "report.html", "--dataset", str(folder))
-        assert (report.done.returncode, len(report.done.stderr.splitlines())) == (78, 1)
-        assert "--dataset" in report.done.stderr
-        assert "normalize" in report.done.stderr
+    normalise_archives([tmp_path / "other"], tmp_path / "out", workers=1)
+    for folder in (tmp_path, tmp_path / "out"):
+        with pytest.raises(ConfigError, match=r"^--dataset: .*normalize"):
+            made_here(archive, day_archive.DATES[0], folder)
 
 
 # The page that explains it.

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from orderbooks_spider.archive.layout import HOUR_NS
 from orderbooks_spider.clock import NS, iso_utc
-from orderbooks_spider.report.day import COLUMNS, Axis, Day, dates_of
+from orderbooks_spider.report.axis import COLUMNS, Axis
+from orderbooks_spider.report.day import Day, dates_of
 from orderbooks_spider.report.draw_slots import lanes
 from orderbooks_spider.report.numbers import Coverage
 from orderbooks_spider.report.slots import distribution
@@ -125,7 +126,7 @@ def test_durations_have_the_unit_that_suits_them(ns: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("price", "text"), [("0.0100", "1 c"), ("0.0005", "0.05 c"), ("0", "0 c"), ("1", "100 c")]
+    ("price", "text"), [("0.0100", "1 ¢"), ("0.0005", "0.05 ¢"), ("0", "0 ¢"), ("1", "100 ¢")]
 )
 def test_prices_are_shown_in_cents(price: str, text: str) -> None:
     """Without zeros that say nothing."""

@@ -54,17 +54,8 @@ class Sources:
 
     @property
     def environment(self) -> str:
-        """``live`` or ``sandbox``.
-
-        Raises:
-            ConfigError: the roots hold both.
-
-        """
-        found = {segment.manifest.environment: segment.names for segment in self.segments}
-        if len(found) > 1:
-            files = ", ".join(f"{names.sealed} is {kind}" for kind, names in sorted(found.items()))
-            raise ConfigError(f"--root: live and sandbox evidence are never mixed (rule A16): {files}")
-        return next(iter(found), "unknown")
+        """``live`` or ``sandbox``."""
+        return self.segments[0].manifest.environment if self.segments else "unknown"
 
 
 def look_at(roots: Sequence[Path]) -> Sources:
@@ -84,9 +75,13 @@ def look_at(roots: Sequence[Path]) -> Sources:
             key = segment.names.collector_id, segment.names.feed
             if owner.setdefault(key, root) != root:
                 raise ConfigError(
-                    f"--root: {owner[key]} and {root} both hold {key[1]} of collector {key[0]!r}: "
+                    f"{owner[key]} and {root} both hold {key[1]} of collector {key[0]!r}: "
                     "a collector has one archive; give the whole one only"
                 )
+    kinds = {segment.manifest.environment: segment.names for segment in found.segments}
+    if len(kinds) > 1:
+        files = ", ".join(f"{names.sealed} is {kind}" for kind, names in sorted(kinds.items()))
+        raise ConfigError(f"live and sandbox evidence are never mixed (rule A16): {files}")
     found.segments.sort(key=lambda segment: segment.names.file)
     found.runs.sort(key=lambda run: (run.collector_id, run.started_utc, run.run_id))
     return found
@@ -118,7 +113,7 @@ def _look_at(root: Path, found: Sources) -> None:
             continue
         found.segments.append(Sealed(segment, manifest))
     if not manifests:
-        raise ArchiveError(f"{root}: nothing to normalise: no sealed segments")
+        raise ArchiveError(f"{root}: expected an archive root, saw no sealed segments")
     _read_runs(root, found)
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from orderbooks_spider.normalize.checks import CHECKS
 from orderbooks_spider.polymarket.market import OUTCOMES
-from orderbooks_spider.report.day import Axis
+from orderbooks_spider.report.axis import Axis
 from orderbooks_spider.report.numbers import Busiest, Check, Mirror
 from orderbooks_spider.report.slots import OTHER
 
@@ -196,17 +196,11 @@ def read_depth(tables: DayTables, up: str, down: str, interval_ns: int) -> Depth
     window = light.select("window_start_ns", "window_end_ns").row(0)
     light = light.with_columns(axis.column("due_ns").alias("column")).sort("due_ns", "collector_id")
     last = light.filter(pl.col("token_id") == up).unique("column", keep="last", maintain_order=True)
-    slot = ["token_id", "collector_id", "due_ns"]
-    books = (
-        _of_token(tables, up)
-        .select(*slot, "seq", "bids", "asks")
-        .join(last.lazy().select(*slot, "column"), on=slot)
-    )
-    full = books.sort("column", "seq").collect().unique("column", keep="first", maintain_order=True)
+    books = [_last_books(hour, last) for hour in tables.scans("books")]
     return Depth(
         axis=axis,
         window_ns=window,
-        levels=pl.concat(_levels(full, side) for side in ("bids", "asks")),
+        levels=pl.concat(_levels(hour, side) for hour in books for side in ("bids", "asks")),
         mids=light.drop_nulls("mid")
         .group_by("outcome", "column", maintain_order=True)
         .agg(pl.col("mid").last())
@@ -214,14 +208,19 @@ def read_depth(tables: DayTables, up: str, down: str, interval_ns: int) -> Depth
     )
 
 
-def _of_token(tables: DayTables, token_id: str) -> pl.LazyFrame:
-    """The token's books; files are in the order of tokens, so that little else is read."""
-    return tables.scan("books").filter(pl.col("token_id") == token_id)
-
-
 def _light(tables: DayTables, token_id: str) -> pl.DataFrame:
+    """The token's books without their levels; files are in the order of tokens, so little else is read."""
     columns = ["token_id", "collector_id", "due_ns", "outcome", "mid", "window_start_ns", "window_end_ns"]
-    return _of_token(tables, token_id).select(columns).collect()
+    return pl.concat(tables.scans("books")).filter(pl.col("token_id") == token_id).select(columns).collect()
+
+
+def _last_books(hour: pl.LazyFrame, last: pl.DataFrame) -> pl.DataFrame:
+    """``column``, ``bids``, ``asks`` of the slots in *last* that lie in this hour, each once."""
+    slot = ["token_id", "collector_id", "due_ns"]
+    wanted = last.lazy().select(*slot, "column")
+    found = hour.filter(pl.col("token_id") == last["token_id"].first()).join(wanted, on=slot)
+    levels = found.select("column", "seq", "bids", "asks").sort("column", "seq").collect()
+    return levels.unique("column", keep="first", maintain_order=True)
 
 
 def _levels(books: pl.DataFrame, side: str) -> pl.DataFrame:

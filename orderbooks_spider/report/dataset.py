@@ -45,10 +45,8 @@ class DayTables:
 
     def hours(self, table: str, columns: list[str]) -> Iterator[pl.DataFrame]:
         """The rows of each hour, in time order of the hours; a frame without rows where there are none."""
-        for files in self.files(table):
-            yield pl.read_parquet(files, columns=columns, hive_partitioning=False)
-        if not self.files(table):
-            yield _empty(table).select(columns)
+        for hour in self.scans(table):
+            yield hour.select(columns).collect()
 
     def slots(self, table: str, columns: list[str]) -> Iterator[pl.DataFrame]:
         """The same of ``books`` or ``polls``, each slot once: of two rows that with the lower ``seq``."""
@@ -56,14 +54,10 @@ class DayTables:
         for hour in self.hours(table, list(dict.fromkeys([*key, "seq", *columns]))):
             yield hour.sort(*key, "seq").unique(key, keep="first", maintain_order=True)
 
-    def scan(self, table: str) -> pl.LazyFrame:
-        """All rows of the day, not read yet."""
-        files = [file for hour in self.files(table) for file in hour]
-        return pl.scan_parquet(files, hive_partitioning=False) if files else _empty(table).lazy()
-
-
-def _empty(table: str) -> pl.DataFrame:
-    return pl.DataFrame(TABLES[table].schema.empty_table())
+    def scans(self, table: str) -> list[pl.LazyFrame]:
+        """The same, not read yet and with all columns."""
+        hours = [pl.scan_parquet(files, hive_partitioning=False) for files in self.files(table)]
+        return hours or [pl.DataFrame(TABLES[table].schema.empty_table()).lazy()]
 
 
 def in_dataset(sources: Sources, day: Day, out: Path) -> DayTables:
@@ -80,7 +74,7 @@ def in_dataset(sources: Sources, day: Day, out: Path) -> DayTables:
     known = {done.input for done in made.segments}
     failed = []
     for segment in sources.segments:
-        if not _touches(segment, day) or segment.input in known:
+        if not touches(segment, day) or segment.input in known:
             continue
         told = [line for line in made.errors if segment.names.file in line]
         if not told:
@@ -113,7 +107,7 @@ def make_dataset(
     tasks, done = [], {}
     for segment in sources.segments:
         wanted, path = segment.input, segment.names.sealed
-        if segment.names.feed == BOOKS and not _touches(segment, day):
+        if segment.names.feed == BOOKS and not touches(segment, day):
             done[wanted.file] = Done(input=wanted)
         elif path.exists():
             tasks.append(Task(root=str(segment.names.root.resolve()), out=str(out.resolve()), input=wanted))
@@ -128,12 +122,13 @@ def make_dataset(
         if progress is not None:
             progress(so_far, total)
     hours = derive(out, _during(build_view(sources, out, done), day), {})
-    results = [done[segment.names.file] for segment in sources.segments if _touches(segment, day)]
+    results = [done[segment.names.file] for segment in sources.segments if touches(segment, day)]
     failed = [result.error for result in results if result.error is not None]
     return DayTables(out, day, manifest.versions(), _problems(sources, failed, hours, day))
 
 
-def _touches(segment: Sealed, day: Day) -> bool:
+def touches(segment: Sealed, day: Day) -> bool:
+    """Whether *segment* has rows of *day*."""
     span = segment.manifest.time_ns
     return span is not None and day.touches(span.first, span.last)
 

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from orderbooks_spider.report.axis import Axis
     from orderbooks_spider.report.books import Books, Depth
-    from orderbooks_spider.report.day import Axis, Day
+    from orderbooks_spider.report.day import Day
 
 _UP: Final = style.SKY
 _MIRRORED: Final = style.BLACK
@@ -128,7 +129,7 @@ def draw_spreads(books: Books, axis: Axis, day: Day) -> str:
             axes.set_ylim(_LOWEST_SPREAD * 0.9, max(0.15, widest * 1.3))
             axes.yaxis.set_major_locator(FixedLocator(list(_SPREAD_TICKS)))
             axes.yaxis.set_minor_locator(NullLocator())
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g} c"))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g} ¢"))
         style.set_time_axis(panels[-1], axis, day)
         handles = [
             Line2D([], [], color=style.BLUE, linewidth=1.1, label="median"),

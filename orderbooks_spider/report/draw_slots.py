@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from orderbooks_spider.report.day import Axis, Day
+    from orderbooks_spider.report.axis import Axis
+    from orderbooks_spider.report.day import Day
     from orderbooks_spider.report.numbers import Cause, Distribution, GapLength
     from orderbooks_spider.report.slots import Slots
 
@@ -40,7 +41,7 @@ COLOURS: Final = {
     "not discovered": style.GREY,
     "missing": style.GREEN,
 }
-_LEAST_TINT: Final = 0.45
+_LEAST_TINT: Final = 0.55
 """How much of its colour a column has in which a single slot was lost."""
 _ROW_INCHES: Final = 0.17
 
@@ -107,7 +108,7 @@ def draw_coverage(slots: Slots, axis: Axis, day: Day) -> str:
 
 
 def _cells_image(cells: pl.DataFrame, axis: Axis, rows: int) -> NDArray[np.float64]:
-    """RGBA of every row and column: the most frequent class that is no answer, the fuller the more it is."""
+    """RGBA of each row and column: the most frequent class that is no answer, fuller the more was lost."""
     lost = pl.col("class") != ANSWERED
     shares = (
         cells.group_by("row", "column", "class")
@@ -123,8 +124,8 @@ def _cells_image(cells: pl.DataFrame, axis: Axis, rows: int) -> NDArray[np.float
     )
     palette = np.array([to_rgb(COLOURS[name]) for name in CLASSES])
     share = shares["lost"].to_numpy() / shares["all"].to_numpy()
-    tint = np.where(share > 0, _LEAST_TINT + (1 - _LEAST_TINT) * share, 0)[:, None]
-    colours = palette[0] * (1 - tint) + palette[shares["rank"].to_numpy()] * tint
+    tint = np.where(share > 0, _LEAST_TINT + (1 - _LEAST_TINT) * share, 1)[:, None]
+    colours = 1 - tint + tint * palette[shares["rank"].to_numpy()]  # with white, which keeps the hue
     image = np.zeros((rows, axis.columns, 4))
     image[shares["row"], shares["column"]] = np.column_stack([colours, np.ones(len(colours))])
     return image

@@ -17,6 +17,7 @@ from orderbooks_spider.errors import StorageError
 from orderbooks_spider.host_clock import CLOCK_QUALITY, ClockQuality
 from orderbooks_spider.items import BOOKS, EVENTS
 from orderbooks_spider.loop_lag import LOOP_LAG
+from orderbooks_spider.report.dataset import touches
 from orderbooks_spider.report.day import dates_of
 from orderbooks_spider.report.numbers import ClockNumbers, LoopLagNumbers, Run, Source, Stored
 
@@ -54,11 +55,7 @@ class Evidence:
 
 def read_evidence(sources: Sources, day: Day) -> Evidence:
     """Read the manifests and the event rows of *day*."""
-    segments = [
-        segment
-        for segment in sources.segments
-        if (span := segment.manifest.time_ns) is not None and day.touches(span.first, span.last)
-    ]
+    segments = [segment for segment in sources.segments if touches(segment, day)]
     events: list[Event] = []
     problems: list[str] = []
     for segment in segments:

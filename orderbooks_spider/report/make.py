@@ -13,9 +13,10 @@ from orderbooks_spider.errors import ArchiveError
 from orderbooks_spider.normalize.faults import FAULTS
 from orderbooks_spider.normalize.sources import look_at
 from orderbooks_spider.polymarket.market import OUTCOMES
+from orderbooks_spider.report.axis import Axis
 from orderbooks_spider.report.books import read_books, read_depth
 from orderbooks_spider.report.dataset import in_dataset, make_dataset
-from orderbooks_spider.report.day import DAY_NS, Axis
+from orderbooks_spider.report.day import DAY_NS
 from orderbooks_spider.report.draw_books import draw_depth, draw_mids, draw_spreads
 from orderbooks_spider.report.draw_slots import draw_coverage, draw_gaps, draw_times
 from orderbooks_spider.report.draw_stored import draw_stored
@@ -59,13 +60,14 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """Everything that was read of a day."""
+    """Everything that was read of a day; the tables may be gone."""
 
     sources: Sources
     tables: DayTables
     evidence: Evidence
     axis: Axis
     slots: Slots
+    when: dict[str, Coverage]
     books: Books
     depth: Depth | None
 
@@ -100,7 +102,7 @@ def make_report(  # noqa: PLR0913 - what the command line says
         StorageError: a file cannot be read or written.
 
     """
-    sources = look_at(roots)
+    sources = look_at(list(dict.fromkeys(root.resolve() for root in roots)))
     if dataset is None:
         tables = make_dataset(sources, day, scratch, workers, progress)
     else:
@@ -121,7 +123,9 @@ def read_day(sources: Sources, tables: DayTables) -> Findings:
     """
     day, evidence = tables.day, read_evidence(sources, tables.day)
     due = pl.col("due_ns")
-    first_ns, last_ns = tables.scan("polls").select(first=due.min(), last=due.max()).collect().row(0)
+    first_ns, last_ns = (
+        pl.concat(tables.scans("polls")).select(first=due.min(), last=due.max()).collect().row(0)
+    )
     if first_ns is None:
         raise ArchiveError(_nothing_on(day, dates_with_polls(sources)))
     if last_ns - first_ns > DAY_NS // 2:
@@ -132,7 +136,7 @@ def read_day(sources: Sources, tables: DayTables) -> Findings:
     if len(books.markets):
         up, down = _tokens_of(slots, books.markets["condition_id"][0])
         depth = read_depth(tables, up, down, evidence.interval_ns)
-    return Findings(sources, tables, evidence, axis, slots, books, depth)
+    return Findings(sources, tables, evidence, axis, slots, _when(tables), books, depth)
 
 
 def _nothing_on(day: Day, dates: list[str]) -> str:
@@ -170,7 +174,7 @@ def numbers(found: Findings) -> DayReport:
         longest_gaps=slots.longest_gaps,
         lateness=slots.lateness,
         latency=slots.latency,
-        when=_when(found.tables),
+        when=found.when,
         books=books.count,
         hash=books.hash,
         mirror=books.mirror,

@@ -21,11 +21,13 @@ _CSS: Final = """
 body { margin: 0 auto; max-width: 1120px; padding: 20px 24px 60px; background: #fff; color: #1c1c1c;
   font: 15px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif }
 h1 { font-size: 26px; margin: 0 0 4px }
+h1 span { white-space: nowrap }
 h2 { font-size: 18px; margin: 36px 0 2px }
 p { margin: 4px 0; max-width: 86ch }
 .soft, figcaption { color: #555 }
 .badge { display: inline-block; border-radius: 4px; padding: 1px 9px; font-size: 14px; font-weight: 600;
   vertical-align: 4px; margin-left: 10px; color: #fff; background: #0072b2 }
+h2 .badge { font-size: 12px; padding: 0 7px; vertical-align: 2px }
 .badge.sandbox { background: #e69f00; color: #000 }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 10px;
   margin: 18px 0 8px }
@@ -33,21 +35,21 @@ p { margin: 4px 0; max-width: 86ch }
 .tiles b { display: block; font-size: 21px; line-height: 1.25; white-space: nowrap }
 .tiles span { font-size: 13px; color: #555 }
 .problems { border-left: 4px solid #d55e00; background: #fdf1e9; padding: 8px 14px; margin: 16px 0 }
-figure { margin: 0 }
+figure { margin: 0; overflow-x: auto }
 figcaption { font-size: 14px; max-width: 100ch; margin-bottom: 8px }
-svg { display: block; width: 100%; height: auto }
-.tables { display: grid; grid-template-columns: repeat(auto-fit, minmax(430px, 1fr)); gap: 4px 40px;
-  align-items: start }
+svg { display: block; width: 100%; min-width: 820px; height: auto }
+.tables { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(430px, 100%), 1fr));
+  gap: 4px 40px; align-items: start }
 section { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums;
   margin-top: 6px }
 th, td { text-align: left; padding: 3px 12px 3px 0; border-bottom: 1px solid #e8e8e8; vertical-align: top }
-th { font-weight: 600; color: #444 }
+th, th.code { font: inherit; font-weight: 600; color: #444 }
 .right { text-align: right }
-code { font: 13px ui-monospace, Menlo, Consolas, monospace; overflow-wrap: anywhere }
+code, .code { font: 13px ui-monospace, Menlo, Consolas, monospace; white-space: nowrap }
 details { margin-top: 8px }
 summary { cursor: pointer }
-@media print { body { max-width: none } figure, section { break-inside: avoid } }
+@media print { body { max-width: none } svg { min-width: 0 } figure, section { break-inside: avoid } }
 """
 
 
@@ -78,14 +80,19 @@ def render(report: DayReport, pictures: Mapping[str, str]) -> str:
 
 
 def _head(report: DayReport) -> Iterator[str]:
-    kind = escape(report.environment)
-    yield f'<h1>What was recorded on {report.date}<span class="badge {kind}">{kind}</span></h1>'
+    yield f"<h1>What was recorded on <span>{report.date}{_badge(report)}</span></h1>"
     yield f"<p>{ENVIRONMENTS.get(report.environment, 'Nobody says in which environment.')}</p>"
-    who = ", ".join(map(escape, report.collectors))
+    who = escape(" and ".join(report.collectors))
     runs = "1 run" if len(report.runs) == 1 else f"{len(report.runs)} runs"
     yield '<p class="soft">Order books of Polymarket\'s BTC up/down markets, polled by collector '
     yield f"{who} in {runs}; slots due from {clock(report.first_due_ns)} to {clock(report.last_due_ns)}."
     yield "All times are UTC.</p>"
+
+
+def _badge(report: DayReport) -> str:
+    """The environment; at every picture, for a picture travels alone."""
+    kind = escape(report.environment)
+    return f'<span class="badge {kind}">{kind}</span>'
 
 
 def _tiles(report: DayReport) -> Iterator[str]:
@@ -112,7 +119,7 @@ def _problems(report: DayReport) -> Iterator[str]:
 
 def _figures(report: DayReport, pictures: Mapping[str, str]) -> Iterator[str]:
     for name, words in PICTURES.items():
-        yield f'<h2 id="{name}">{words.question}</h2>'
+        yield f'<h2 id="{name}">{words.question}{_badge(report)}</h2>'
         if name in pictures:
             about = ""
             if name == "depth" and report.busiest is not None:
@@ -120,7 +127,7 @@ def _figures(report: DayReport, pictures: Mapping[str, str]) -> Iterator[str]:
             svg = pictures[name].replace("<svg", f'<svg role="img" aria-label="{words.question}"', 1)
             yield f"<figure><figcaption>{about}{words.caption}</figcaption>"
             yield f"{svg}</figure>"
-        elif name == "gaps":
+        elif name == "gaps" and not report.unanswered:
             yield "<p>Every planned slot was answered.</p>"
         else:
             yield '<p class="soft">Nothing to draw: no row of this day says anything of it.</p>'

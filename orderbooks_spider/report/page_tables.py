@@ -23,17 +23,18 @@ def tables(report: DayReport) -> Iterator[str]:
     yield '<div class="tables">'
     header: Cells = ("", "planned", "answered", "coverage")
     yield from _table("Coverage", header, _coverage_rows(report), numbers=(1, 2, 3))
-    yield from _table("Polls", ("", ""), _poll_rows(report))
+    header = ("", "polls", "p50", "p95", "p99", "max")
+    yield from _table("Times", header, _time_rows(report), numbers=(1, 2, 3, 4, 5))
     header = ("", "markets", "coverage", "spread p50", "p90")
     yield from _table("Window lengths", header, _window_rows(report), numbers=(1, 2, 3, 4))
-    yield from _table("Host", ("", ""), _host_rows(report))
+    yield from _table("Books", ("", ""), _book_rows(report))
+    yield from _table("Archive and host", ("", ""), _host_rows(report))
+    header = ("check", "made on", "found", "unverifiable")
+    yield from _table("Checks on books", header, _check_rows(report), numbers=(1, 2, 3))
     yield "</div>"
     if report.longest_gaps:
         header = ("from", "until", "slots", "market", "token", "cause", "fault")
-        yield from _table("Longest gaps", header, _gap_rows(report), numbers=(2,))
-    if report.checks:
-        header = ("check", "made on", "found", "unverifiable")
-        yield from _table("Checks on books", header, _check_rows(report), numbers=(1, 2, 3))
+        yield from _table("Longest gaps", header, _gap_rows(report), numbers=(2,), codes=(3,))
 
 
 def made_from(report: DayReport) -> Iterator[str]:
@@ -43,11 +44,8 @@ def made_from(report: DayReport) -> Iterator[str]:
     made = ", ".join(f"{escape(name)} {escape(version)}" for name, version in report.made_with.items())
     yield f'<h2>Made from</h2><p class="soft">Tables and pictures by {made}.</p>'
     yield f"<details><summary>{len(report.sources):,} sealed segments with their SHA-256</summary>"
-    rows = [
-        (f"<code>{escape(source.file)}</code>", f"{source.rows:,}", f"<code>{source.sha256}</code>")
-        for source in report.sources
-    ]
-    yield from _rows(("file", "rows", "sha256"), rows, numbers=(1,))
+    rows = [(source.file, f"{source.rows:,}", source.sha256) for source in report.sources]
+    yield from _rows(("file", "rows", "sha256"), rows, numbers=(1,), codes=(0, 2))
     yield "</details>"
 
 
@@ -61,21 +59,22 @@ def _coverage_rows(report: DayReport) -> Iterator[Cells]:
     }
     for name, coverage in named.items():
         yield name, f"{coverage.planned:,}", f"{coverage.answered:,}", percent(coverage)
+    derived = report.slots.planned - report.recorded
+    yield "planned, with no row of their own", f"{derived:,}", "", ""
 
 
-def _poll_rows(report: DayReport) -> Iterator[Cells]:
-    yield "slots with a raw row", f"{report.recorded:,}"
-    yield "slots that follow from the plan alone", f"{report.slots.planned - report.recorded:,}"
+def _time_rows(report: DayReport) -> Iterator[Cells]:
     for name, times in (("lateness", report.lateness), ("latency", report.latency)):
         ranks = (times.p50_ns, times.p95_ns, times.p99_ns, times.max_ns)
-        yield f"{name} p50 / p95 / p99 / max", " / ".join(map(time, ranks))
+        yield name, f"{times.polls:,}", *map(time, ranks)
+
+
+def _book_rows(report: DayReport) -> Iterator[Cells]:
     yield "venue's hash", _counts(report.hash)
     yield "Up/Down mirror", _counts(report.mirror)
     mids = report.mirrored_mids
     largest = f", largest difference {cents(mids.largest_difference)}" if mids.pairs else ""
     yield "mid of Up equals 1 - mid of Down", f"{mids.equal:,} of {mids.pairs:,} slots{largest}"
-    rows, size = (sum(getattr(each, what) for each in report.stored) for what in ("rows", "bytes"))
-    yield "stored", f"{rows:,} rows, {size:,} bytes"
 
 
 def _window_rows(report: DayReport) -> Iterator[Cells]:
@@ -86,6 +85,8 @@ def _window_rows(report: DayReport) -> Iterator[Cells]:
 
 def _host_rows(report: DayReport) -> Iterator[Cells]:
     clock, lag = report.clock, report.loop_lag
+    rows, size = (sum(getattr(each, what) for each in report.stored) for what in ("rows", "bytes"))
+    yield "stored", f"{rows:,} rows, {size:,} bytes"
     yield "clock readings, by the kernel's state", _counts(clock.states)
     yield "readings without a bound", f"{clock.without_bound:,}"
     yield "largest bound of the others", time(clock.worst_bound_ns)
@@ -98,7 +99,7 @@ def _host_rows(report: DayReport) -> Iterator[Cells]:
 
 def _gap_rows(report: DayReport) -> Iterator[Cells]:
     for gap in report.longest_gaps:
-        what = f"<code>{escape(gap.market_slug)}</code>", escape(gap.outcome), escape(gap.cause), gap.fault
+        what = gap.market_slug, gap.outcome, gap.cause, gap.fault
         yield clock(gap.from_ns), clock(gap.until_ns), f"{gap.slots:,}", *what
 
 
@@ -111,27 +112,32 @@ def _run_rows(report: DayReport) -> Iterator[Cells]:
     for run in report.runs:
         times = [_UNKNOWN if text is None else text[:19] for text in (run.started_utc, run.stopped_utc)]
         rest = run.stop_reason or _UNKNOWN, run.collector_version or _UNKNOWN
-        yield tuple(map(escape, (run.collector_id, run.run_id, *times, *rest)))
+        yield run.collector_id, run.run_id, *times, *rest
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {escape(name)}" for name, count in counts.items()) or NONE
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or NONE
 
 
-def _table(title: str, header: Cells, rows: Iterable[Cells], numbers: Sequence[int] = ()) -> Iterator[str]:
+def _table(
+    title: str, header: Cells, rows: Iterable[Cells], numbers: Sequence[int] = (), codes: Sequence[int] = ()
+) -> Iterator[str]:
     yield f"<section><h2>{title}</h2>"
-    yield from _rows(header, rows, numbers)
+    yield from _rows(header, rows, numbers, codes)
     yield "</section>"
 
 
-def _rows(header: Cells, rows: Iterable[Cells], numbers: Sequence[int] = ()) -> Iterator[str]:
-    """A table whose cells are HTML; *numbers* are its right-aligned columns."""
-    marks = [' class="right"' if place in numbers else "" for place in range(len(header))]
+def _rows(
+    header: Cells, rows: Iterable[Cells], numbers: Sequence[int] = (), codes: Sequence[int] = ()
+) -> Iterator[str]:
+    """A table of texts; *numbers* are its right-aligned columns, *codes* those of names to be copied."""
+    kinds = dict.fromkeys(codes, ' class="code"') | dict.fromkeys(numbers, ' class="right"')
+    marks = [kinds.get(place, "") for place in range(len(header))]
     yield "<table>"
     if any(header):
         cells = zip(header, marks, strict=True)
         yield f"<tr>{''.join(f'<th{mark}>{name}</th>' for name, mark in cells)}</tr>"
     for row in rows:
         cells = zip(row, marks, strict=True)
-        yield f"<tr>{''.join(f'<td{mark}>{cell}</td>' for cell, mark in cells)}</tr>"
+        yield f"<tr>{''.join(f'<td{mark}>{escape(cell)}</td>' for cell, mark in cells)}</tr>"
     yield "</table>"

@@ -17,8 +17,9 @@ from orderbooks_spider.report.numbers import Bin, Cause, Coverage, Distribution,
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from orderbooks_spider.report.axis import Axis
     from orderbooks_spider.report.dataset import DayTables
-    from orderbooks_spider.report.day import Axis, Day
+    from orderbooks_spider.report.day import Day
 
 TOKEN: Final = ["collector_id", "token_id"]
 _MARKET: Final = [

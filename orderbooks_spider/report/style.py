@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from orderbooks_spider.report.day import Axis, Day
+    from orderbooks_spider.report.axis import Axis
+    from orderbooks_spider.report.day import Day
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#e69f00", "#56b4e9", "#009e73"
 YELLOW, BLUE, VERMILLION, PURPLE = "#f0e442", "#0072b2", "#d55e00", "#cc79a7"

@@ -40,5 +40,5 @@ def percent(coverage: Coverage) -> str:
 
 
 def cents(price: Decimal | None) -> str:
-    """``0.0150`` -> ``1.5 c``."""
-    return NONE if price is None else f"{(price * 100).normalize():f} c"
+    """``0.0150`` -> ``1.5 ¢``."""
+    return NONE if price is None else f"{(price * 100).normalize():f} ¢"
