@@ -476,7 +476,7 @@ def test_what_cannot_be_done_is_one_line(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("x")
     assert "saw no folder" in complaint(normalize(tmp_path / "nowhere", tmp_path / "out"), 2)
-    assert "nothing to normalise" in complaint(normalize(tmp_path / "empty", tmp_path / "out"), 2)
+    assert "saw no sealed segments" in complaint(normalize(tmp_path / "empty", tmp_path / "out"), 2)
     assert not (tmp_path / "out").exists()
     assert "Not a directory" in complaint(normalize(archive, tmp_path / "file"), 74)
     line = complaint(normalize(archive, tmp_path / "out", "--scheduler", "nonsense"), 78)

@@ -148,7 +148,9 @@ def test_venue_outage_is_a_gap_with_its_cause(sandbox: SandboxChild, tmp_path: P
     try:
         wait_for(collector, process, lambda code, _: code == 0)
         answer_with(sandbox, OUTAGE)
-        report = wait_for(collector, process, lambda _, seen: bool(seen.collectors[0].vitals.gaps))
+        report = wait_for(
+            collector, process, lambda _, seen: any(gap.tokens == 4 for gap in seen.collectors[0].vitals.gaps)
+        )
         (one,) = report.collectors
         (gap,) = one.vitals.gaps
         assert (report.exit_code, gap.cause, gap.tokens) == (1, "http_error/edge_html", 4)
