@@ -7,7 +7,7 @@ point must be one ``process_down`` slot, and the token must have no other near b
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -24,7 +24,8 @@ def main() -> int:
     folder, killed_ns = sys.argv[1], int(sys.argv[2])
     due = pc.field("due_ns")
     near = (due > killed_ns - NEAR_NS) & (due < killed_ns + NEAR_NS)
-    polls = ds.dataset(f"{folder}/polls", partitioning="hive").to_table(filter=near).to_pylist()
+    table = ds.dataset(f"{folder}/polls", partitioning="hive")
+    polls = table.to_table(filter=near).to_pylist()
     recorded = sorted((poll for poll in polls if poll["run_id"]), key=lambda poll: poll["due_ns"])
     killed_run = recorded[0]["run_id"]
     slots: dict[str, defaultdict[str, list[int]]] = {
@@ -47,6 +48,8 @@ def main() -> int:
     print(f"first poll sent {(first_ns - killed_ns) / SECOND_NS:.2f} s after the kill")
     print(f"{theirs} dead slots of {len(both)} tokens polled before and after, {wrong} of them wrong")
     print(f"{others} dead slots of tokens whose window began or ended meanwhile")
+    results = Counter(table.to_table(columns=["result"])["result"].to_pylist())
+    print("all planned slots: " + ", ".join(f"{count:,} {name}" for name, count in results.most_common()))
     return 1 if wrong or not both else 0
 
 

@@ -256,6 +256,8 @@ block check
 say "== $minutes minutes, then SIGKILL"
 sleep $((minutes * 60))
 promise 'it still runs, and was never restarted' [ "$(show $collector SubState) $(show $collector NRestarts)" = 'running 0' ]
+inside journalctl --quiet --no-pager --unit $collector --priority warning >"$machine.out" 2>&1 # nothing, when all is well
+last_output
 promise 'the status line counts answered slots' answers
 say "        $(show $collector StatusText); resident: $(inside awk '/^VmRSS/ { print $2 }' "/proc/$(show $collector MainPID)/status") KiB"
 if inside test -e /opt/orderbooks/app/scripts/status.py; then
