@@ -70,9 +70,9 @@ def fixed_column(text: Bytes, ends: Integers, lengths: Integers, scale: int) -> 
     dot = dots >> np.uint64(7)
     behind = ((dot * _PLACES) >> _TOP).astype(np.int64)  # digits behind a single dot
     dotted = dots != 0
-    good = (lengths > 0) & (lengths <= LONGEST) & (dots & (dots - np.uint64(1)) == 0) & (behind <= scale)
+    good = (lengths > 0) & (lengths <= LONGEST) & (behind <= scale)
     good &= ~dotted | ((behind > 0) & (behind + 1 < lengths))
-    # Characters before the dot move up by one into its place.
+    # Characters before the first dot move up by one into its place; a second one is no digit.
     closed = ((low & (dot - np.uint64(1))) << _BYTE) | (low & ~((dot << _BYTE) - np.uint64(1)))
     low = np.where(dotted, closed, low)
     values = np.zeros(len(ends), np.int64)
