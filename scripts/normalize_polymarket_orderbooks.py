@@ -17,7 +17,6 @@ together; 130 interrupted: what is done stays done, run it again for the rest.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +32,7 @@ from orderbooks_spider.errors import (
     EXIT_PROBLEMS,
     OrderbooksError,
 )
+from orderbooks_spider.filter_end import end_with
 from orderbooks_spider.normalize import text
 from orderbooks_spider.normalize.run import normalise_archives
 
@@ -147,6 +147,4 @@ class _Bar:
 
 
 if __name__ == "__main__":
-    # A reader that stops early (`| head`) ends this program quietly, as it ends any other.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    sys.exit(main())
+    end_with(main)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from orderbooks_spider.archive import durable
 from orderbooks_spider.errors import EXIT_CANNOT_CHECK, EXIT_OK, EXIT_PROBLEMS, OrderbooksError
+from orderbooks_spider.filter_end import end_with
 from orderbooks_spider.report.day import Day
 
 if TYPE_CHECKING:
@@ -144,6 +144,4 @@ def _html(text: str) -> Path:
 
 
 if __name__ == "__main__":
-    # A reader that stops early (`| head`) ends this program quietly, as it ends any other.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    sys.exit(main())
+    end_with(main)

@@ -12,7 +12,6 @@ or one that is frozen; also where there is no archive). docs/OPERATIONS.md expla
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import msgspec
 
 from orderbooks_spider.clock import SystemClock
 from orderbooks_spider.errors import OrderbooksError
+from orderbooks_spider.filter_end import end_with
 from orderbooks_spider.status import text
 from orderbooks_spider.status.look import look
 from orderbooks_spider.status.verdict import EXIT_CODES
@@ -52,6 +52,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # A reader that stops early (`| head`) ends this program quietly, as it ends any other.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    sys.exit(main())
+    end_with(main)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ import msgspec
 from orderbooks_spider.archive import verify_text
 from orderbooks_spider.archive.verify import RootReport, verify
 from orderbooks_spider.errors import EXIT_CANNOT_CHECK, OrderbooksError
+from orderbooks_spider.filter_end import end_with
 from orderbooks_spider.offload.fetch import fetch_purged
 
 if TYPE_CHECKING:
@@ -141,6 +141,4 @@ class _Bar:
 
 
 if __name__ == "__main__":
-    # A reader that stops early (`| head`) ends this program quietly, as it ends any other.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    sys.exit(main())
+    end_with(main)
