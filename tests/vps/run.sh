@@ -344,7 +344,7 @@ promise 'the link says so' [ "$(inside readlink /opt/orderbooks/app)" = releases
 
 say '== upload'
 if inside test -e /opt/orderbooks/app/scripts/upload_archive_rclone.sh; then
-    reader_knows destination=here:/var/lib/orderbooks/remote
+    reader_knows destination=/var/lib/orderbooks/remote
     block uploader
     inside sh -c 'printf "RCLONE_CONFIG_HERE_TYPE=local\n" >>/etc/orderbooks/upload.env'
     promise 'the service uploads (to a local remote)' inside systemctl start polymarket-orderbook-uploader.service
