@@ -346,7 +346,6 @@ say '== upload'
 if inside test -e /opt/orderbooks/app/scripts/upload_archive_rclone.sh; then
     reader_knows destination=/var/lib/orderbooks/remote
     block uploader
-    inside sh -c 'printf "RCLONE_CONFIG_HERE_TYPE=local\n" >>/etc/orderbooks/upload.env'
     promise 'the service uploads (to a local remote)' inside systemctl start polymarket-orderbook-uploader.service
     inside sh -c 'systemctl status --no-pager polymarket-orderbook-uploader.service || true' >"$machine.out" 2>&1
     last_output
