@@ -333,6 +333,16 @@ def test_body_that_is_no_book() -> None:
     assert one(book_text([], []), body_encoding="base64")["checks"]["unreadable"] is True
 
 
+def test_no_trade_yet_is_no_odd_value() -> None:
+    """An empty last trade price means that there was none: null, and nothing to flag."""
+    row = one(book_text(BIDS, ASKS, last_trade_price=""))
+    assert (row["last_trade_price"], row["checks"]["unrepresentable"], row["hash_state"]) == (
+        None,
+        False,
+        "agrees",
+    )
+
+
 def test_level_reaching_into_next_book() -> None:
     """Texts that are levels only when two books are joined are not read as levels of either."""
     halves = ['[{"price":"0.1"]', '["size":"2"}]']

@@ -20,14 +20,14 @@ import zlib
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
 from orderbooks_spider.archive.layout import HOUR_NS
-from orderbooks_spider.clock import NS
+from orderbooks_spider.clock import NS, iso_utc
 from orderbooks_spider.items import MarketItem
 from orderbooks_spider.normalize.files import TEMPORARY
 from orderbooks_spider.normalize.run import normalise_archives
@@ -175,6 +175,52 @@ def test_files_follow_schema_and_partition(archive: Path, tmp_path: Path) -> Non
             hours = pl.from_epoch(rows[table.time], "ns").dt.strftime("date=%F/hour=%H").unique()
             assert [path.parent] == [dataset.out / name / hour for hour in hours]
             assert rows.equals(rows.sort(table.order))
+
+
+ENDS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("ok", {}),
+    ("no_book", {"reason": "not_found", "status": 404}),
+    ("throttled", {"status": 429}),
+    ("timeout", {"received_ns": None, "status": None, "body": None}),
+    (
+        "skipped",
+        {"reason": "budget", "sent_ns": None, "received_ns": None, "elapsed_ns": None, "status": None},
+    ),
+)
+
+
+def test_polls_say_what_the_raw_rows_say(tmp_path: Path) -> None:
+    """Every column of every recorded poll is that of its row; `no_book` answers outside the window only."""
+    end_ns = START_NS + 10 * NS
+
+    def ended(item: PollItem) -> PollItem:
+        item.result, keys = ENDS[item.slot % len(ENDS)]
+        item.window_end, item.batch = iso_utc(end_ns), item.slot % 3 or None
+        for key, value in keys.items():
+            setattr(item, key, value)
+        return item
+
+    root = tmp_path / "root"
+    small_archive(root, 20, change=ended)
+    texts = [line for path in segments(root) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    raw = {(row["token_id"], row["due_ns"]): row for row in map(json.loads, texts)}
+    rows = made(root, tmp_path / "out").read("polls").to_dicts()
+    assert len(rows) == len(raw) == 40
+    for row in rows:
+        said = raw[row["token_id"], row["due_ns"]]
+        inside = row["due_ns"] < end_ns
+        told = {
+            "window": "5m",
+            "window_start_ns": START_NS,
+            "window_end_ns": end_ns,
+            "lateness_ns": None if said["sent_ns"] is None else said["sent_ns"] - said["due_ns"],
+            "in_window": inside,
+            "answered": said["result"] == "ok" or (said["result"] == "no_book" and not inside),
+            "recorded": True,
+        }
+        places = {"raw_file", "raw_member", "raw_line"}
+        expected = {name: said[name] for name in row.keys() - told.keys() - places} | told
+        assert {name: row[name] for name in expected} == expected
 
 
 def test_late_row_goes_to_its_own_hour(tmp_path: Path) -> None:
