@@ -22,8 +22,6 @@ PAGE = (PROJECT / "docs" / "VPS_DEPLOYMENT.md").read_text("utf-8")
 COMMANDS = "\n".join(re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 APP = "/opt/orderbooks/app/"
 SYSTEM_UNITS = Path("/usr/lib/systemd/system")
-COMING = {"scripts/upload_archive_rclone.sh"}
-"""Files of checkpoint 7 that a unit names already."""
 MOST_EXPOSURE = "15"
 """In tenths: 1.5 of 10."""
 
@@ -120,7 +118,7 @@ def test_a_service_runs_what_the_page_installs(unit: Path) -> None:
                     assert path == f"{APP}.venv/bin/python"
                 elif path.startswith(APP):
                     file = path.removeprefix(APP)
-                    assert file in COMING or (PROJECT / file).is_file(), path
+                    assert (PROJECT / file).is_file(), path
                 elif path.startswith("/var/lib/orderbooks/"):
                     assert values(unit, "StateDirectory") == ["orderbooks"]
                 else:
