@@ -22,7 +22,8 @@ def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
         # A terminal sends Ctrl-C to all processes; workers inherit that it is blocked.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            pool.submit(int)  # the first job starts them all
+            for _ in range(count):  # each job for which nobody is idle starts one
+                pool.submit(int)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         try:
