@@ -27,7 +27,8 @@ while [ $# -gt 0 ]; do
     esac
 done
 # Two at a time, as most tests wait for a child process; the long suites each want the machine for themselves.
-if [ "$full" = no ]; then set -- -m 'not slow' --numprocesses 2 --dist loadfile "$@"; fi
+# A worker that dies is not replaced: with whole files as the unit, the next one would run into the same test.
+if [ "$full" = no ]; then set -- -m 'not slow' --numprocesses 2 --dist loadfile --max-worker-restart 0 "$@"; fi
 
 cd -- "$(dirname -- "$0")/.."
 sh scripts/python_env.sh --tests
