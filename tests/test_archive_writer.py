@@ -26,6 +26,7 @@ from orderbooks_spider.clock import NS
 from orderbooks_spider.config import Archive
 from orderbooks_spider.errors import StorageError
 from orderbooks_spider.items import BOOKS
+from orderbooks_spider.pipelines.feed import RowExporter
 from tests.archives import COLLECTOR, DOWN, START_NS, UP, Collector, collect, plan, poll, small_archive
 
 
@@ -282,6 +283,30 @@ def test_refused_row_names_no_segment(tmp_path: Path) -> None:
     asyncio.run(scenario())
     (path,) = (tmp_path / "raw/polymarket/books").rglob("*.gz")
     assert "20260416T083502Z" in path.name
+    assert verify(tmp_path).problems == []
+
+
+def test_rows_that_share_a_write_are_stored_together(tmp_path: Path) -> None:
+    """Rules A2, A11: of two rows in one write both are stored or none, and a refused seq is used again."""
+    stamps = {"run_id": "run1", "collector_id": COLLECTOR, "environment": "sandbox"}
+    stamps |= {"collector": "orderbooks_spider", "collector_version": "0.1.0"}
+
+    async def scenario() -> None:
+        collector = Collector(tmp_path)
+        collector.open()
+        exporter = RowExporter(collector.writers[BOOKS], collector.next_seq[BOOKS])
+        answer = [poll(token_id, 0, **stamps) for token_id in (UP, DOWN)]
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(msgspec.json.encode(answer[0])) + 200, limits[1]))
+        with pytest.raises(StorageError):
+            exporter.export_together(answer)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        exporter.export_together([poll(token_id, 1, **stamps) for token_id in (UP, DOWN)])
+        await collector.close()
+
+    asyncio.run(scenario())
+    rows = [json.loads(row) for row in stored_rows(tmp_path, BOOKS)]
+    assert {(row["token_id"], row["seq"]) for row in rows} == {(UP, 1), (DOWN, 2)}
     assert verify(tmp_path).problems == []
 
 

@@ -1,4 +1,4 @@
-"""The plain file that a row reaches first: one ``write(2)`` per row, so a kill loses none (rule A2)."""
+"""The plain file that a row reaches first, by ``write(2)`` at once, so a kill loses none (rule A2)."""
 
 from __future__ import annotations
 
@@ -72,26 +72,26 @@ class Journal:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._descriptor = os.open(path, flags, 0o644)
 
-    def append(self, row: bytes) -> None:
-        r"""Store one row that ends in ``\n``; when this returns, only a power loss can take it.
+    def append(self, lines: bytes, rows: int = 1) -> None:
+        r"""Store *rows* rows, each ending in ``\n``; when this returns, only a power loss can take them.
 
         Raises:
-            StorageError: the row is not stored, and no part of it stays in the file; where even
+            StorageError: none of them is stored, and no part of them stays in the file; where even
                 that fails, ``usable`` turns false and the torn end is set aside at the next block.
 
         """
         if not self.usable:
             raise StorageError(f"{self.path}: cannot write: the journal is closed")
         try:
-            written = os.write(self._descriptor, row)
+            written = os.write(self._descriptor, lines)
         except OSError as error:
             self._take_back()
             raise StorageError(f"{self.path}: cannot write: {error.strerror or error}") from error
-        if written != len(row):
+        if written != len(lines):
             self._take_back()
-            raise StorageError(f"{self.path}: cannot write: {written} of {len(row)} bytes were taken")
+            raise StorageError(f"{self.path}: cannot write: {written} of {len(lines)} bytes were taken")
         self.bytes += written
-        self.rows += 1
+        self.rows += rows
 
     @property
     def flushed(self) -> bool:

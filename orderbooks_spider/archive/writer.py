@@ -5,11 +5,11 @@ How a pipeline uses it (``lock`` held, ``recover`` done, run manifest written)::
     heads = open_feeds(root, collector_id)                    # next seq and chain head per feed
     setup = WriterSetup(root, config.archive, clock, run.manifest.context(), on_event, lock)
     writer = FeedWriter("books", setup, heads["books"].manifest_sha256)
-    writer.append(row_bytes_with_newline, item.due_ns)        # synchronous, some microseconds
+    writer.append(line_with_newline, item.due_ns)             # synchronous, some microseconds
     await writer.tick()                                       # about five times a second
     sealed = await writer.close()                             # seals all; list of SealInfo
 
-- ``append`` raises ``StorageError`` when the row is *not* stored: use its ``seq`` again for the next.
+- ``append`` raises ``StorageError`` when a row is *not* stored: use its ``seq`` again for the next.
 - ``on_event(name, detail)`` is called on the event loop: ``segment_sealed`` (detail: the ``SealInfo``
   as a dict; then ``RunFile.add`` and ``save``), ``block_failed``, ``seal_failed``, ``fsync_failed``,
   ``torn_set_aside``.  Close the events feed last; what its own ``close`` reports cannot become a row.
@@ -115,11 +115,11 @@ class FeedWriter:
         self._closed = False
         self._newest_reading: SegmentClock | None = None
 
-    def append(self, row: bytes, time_ns: int) -> None:
-        r"""Store *row*, one JSON object and ``\n``, filed under *time_ns* (UTC).
+    def append(self, lines: bytes, time_ns: int, rows: int = 1) -> None:
+        r"""Store *rows* rows in one write, each a JSON object and ``\n``, filed under *time_ns* (UTC).
 
         Raises:
-            StorageError: the row is not stored.
+            StorageError: none of them is stored.
 
         """
         if self._closed:
@@ -130,13 +130,13 @@ class FeedWriter:
                 self._begin_block(segment)
             journal = segment.journal
             assert journal is not None
-            journal.append(row)
+            journal.append(lines, rows)
         except StorageError:
             if segment.rows == 0:
                 self._drop_unused(segment)
             raise
-        segment.rows += 1
-        self.rows += 1
+        segment.rows += rows
+        self.rows += rows
         if journal.bytes >= self._setup.settings.block_bytes:
             segment.end_block()
 

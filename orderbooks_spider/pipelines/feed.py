@@ -1,4 +1,4 @@
-"""Number each row and append it to its feed; under the lock, and only after recovery.
+"""Number rows and append them to their feeds; under the lock, and only after recovery.
 
 An archive that cannot be opened ends the run before anything is sent.
 """
@@ -10,6 +10,7 @@ import errno
 import logging
 from collections import deque
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -46,6 +47,8 @@ from orderbooks_spider.pipelines.stamp import COLLECTOR, StampPipeline
 from orderbooks_spider.run import run_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scrapy.crawler import Crawler
 
     from orderbooks_spider.run import Run
@@ -78,18 +81,23 @@ class RowExporter(JsonLinesItemExporter):
         super().__init__(BytesIO())  # the parent wants a file; rows go to the writer
         self.writer = writer
         self.next_seq = next_seq
-        self._encode = msgspec.json.Encoder().encode
+        self._encode_lines = msgspec.json.Encoder().encode_lines
 
     def export_item(self, item: Row) -> None:
-        """Append *item* with the feed's next number; a row that is not stored leaves it for the next.
+        """Append one row, as :meth:`export_together`."""
+        self.export_together((item,))
+
+    def export_together(self, items: Sequence[Row]) -> None:
+        """Append *items*, which have the same time, with the feed's next numbers in one write.
 
         Raises:
-            StorageError: the row is not stored.
+            StorageError: none of them is stored; their numbers are left for the next.
 
         """
-        item.seq = self.next_seq
-        self.writer.append(self._encode(item) + b"\n", time_of(item))
-        self.next_seq += 1
+        for seq, item in enumerate(items, self.next_seq):
+            item.seq = seq
+        self.writer.append(self._encode_lines(items), time_of(items[0]), len(items))
+        self.next_seq += len(items)
 
 
 class FeedPipeline:
@@ -140,8 +148,10 @@ class FeedPipeline:
         """
         if not self._feeds:
             raise DropItem("the archive is not open")
-        for row in rows_of(item):
-            self._store(row)
+        rows = rows_of(item)
+        for _, together in groupby(rows, lambda row: (type(row), time_of(row))):
+            self._store(tuple(together))
+        for row in rows:
             if isinstance(row, EventItem) and row.event == CLOCK_QUALITY:
                 self._note_clock(row)
         return item
@@ -202,18 +212,19 @@ class FeedPipeline:
         flushed_ns = min(exporter.writer.durable_ns for exporter in self._feeds.values())
         run.durable_ns = flushed_ns if run.storage_pause is None else run.clock.monotonic_ns()
 
-    def _store(self, item: Row) -> None:
-        """Append a row, or keep it behind those that wait already."""
-        self._run.pulse.add(item)
+    def _store(self, rows: Sequence[Row]) -> None:
+        """Append rows of one kind and time, or keep them behind those that wait already."""
+        for row in rows:
+            self._run.pulse.add(row)
         if not self._owed:
             try:
-                self._feeds[FEED_OF[type(item)]].export_item(item)
+                self._feeds[FEED_OF[type(rows[0])]].export_together(rows)
             except StorageError as error:
                 self._last_error = error
-                self._owed.append(item)
+                self._owed.extend(rows)
                 self._pause(str(error))
         else:
-            self._owed.append(item)
+            self._owed.extend(rows)
 
     def _note_clock(self, item: EventItem) -> None:
         """What the row says goes into the manifests of all feeds."""
@@ -283,7 +294,7 @@ class FeedPipeline:
 
     def _write_event(self, event: str, detail: dict[str, Any]) -> None:
         item = EventItem(event=event, at_ns=self._run.clock.wall_ns(), detail=detail)
-        self._store(self._stamp.process_item(item))
+        self._store((self._stamp.process_item(item),))
 
     def _fail(self, error: StorageError | None) -> None:
         """Storage has failed for good: end the run; what is stored is intact."""

@@ -17,7 +17,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -35,10 +35,18 @@ if TYPE_CHECKING:
 SEED = 20260416
 IN_A_ROW = 3
 """Kills before recovery runs undisturbed; the next start of the collector recovers in between."""
-SECTIONS = {
-    "polling": {"interval_seconds": 0.1, "timeout_seconds": 1, "budget_fraction": 100},
-    "archive": {"fsync_seconds": 0.1, "block_seconds": 0.3, "rotate_seconds": 1},
-}
+MODES = ("book", "books")
+"""How books are asked for; each mode has its own archive."""
+
+
+def sections(mode: str) -> dict[str, dict[str, Any]]:
+    """Of a config under which much happens in a second."""
+    return {
+        "polling": {"mode": mode, "interval_seconds": 0.1, "timeout_seconds": 1, "budget_fraction": 100},
+        "archive": {"fsync_seconds": 0.1, "block_seconds": 0.3, "rotate_seconds": 1},
+    }
+
+
 Row = tuple[str, bytes]
 """Feed and the line as stored."""
 
@@ -82,7 +90,7 @@ class Ordeal:
         ended = finish(process)
         assert ended.returncode == -signal.SIGKILL, ended.stderr
         self.kills += 1
-        self.in_flight += len({entry["token_id"] for entry in _served(self.log, log_end)})
+        self.in_flight += len({token_id for token_id, _ in _served(self.log, log_end)})
         # At once, while a sealing child may still be at work, and again when nobody writes any more.
         self.note_rows()
         self.wait_for_the_child()
@@ -172,25 +180,31 @@ def _counted(seqs: list[int]) -> list[int]:
     return list(range(1, len(seqs) + 1))
 
 
-def _served(log: Path, offset: int = 0) -> list[dict[str, str]]:
-    """Entries of books that were sent whole, from *offset* of the exchange's log on."""
+def _served(log: Path, offset: int = 0) -> Iterator[tuple[str, str]]:
+    """Token and digest of the books that were sent whole, from *offset* of the exchange's log on."""
     with log.open("rb") as file:
         file.seek(offset)
         entries = [json.loads(line) for line in file.read().splitlines()]
-    return [entry for entry in entries if entry["path"] == "/book" and entry["status"] == 200]
+    for entry in entries:
+        if entry["status"] == 200 and entry["path"] == "/book":
+            yield entry["token_id"], entry["sha256"]
+        elif entry["status"] == 200:
+            yield from map(tuple, entry["sha256"])
 
 
-def go_through(folder: Path, seed: str, kills: int) -> Ordeal:
+def go_through(folder: Path, mode: str, kills: int) -> Ordeal:
     """Kill a collector of its own exchange so many times."""
     folder.mkdir()
     log = folder / "served.jsonl"
     with SandboxChild.start(["--served-log", str(log)]) as exchange:
-        ordeal = Ordeal(Collector(folder, exchange.url, SECTIONS), log, random.Random(seed))
+        ordeal = Ordeal(
+            Collector(folder, exchange.url, sections(mode)), log, random.Random(f"{SEED} {kills} {mode}")
+        )
         while ordeal.kills < kills:
             for _ in range(min(IN_A_ROW, kills - ordeal.kills)):
                 ordeal.kill_once()
             ordeal.recover_and_compare()
-    served = Counter(entry["sha256"] for entry in _served(log))
+    served = Counter(digest for _, digest in _served(log))
     missing = sum((served - ordeal.bodies()).values())
     if missing > ordeal.in_flight:
         ordeal.wrong.append(f"{missing} served books are not stored, {ordeal.in_flight} polls were in flight")
@@ -201,9 +215,7 @@ def go_through(folder: Path, seed: str, kills: int) -> Ordeal:
 def test_killed_collector_loses_no_row(kills: int, tmp_path: Path, fault_table: FaultTable) -> None:
     """Rules A2, A6, A11: killed anywhere, also in recovery, every row that was written is stored once."""
     with ThreadPoolExecutor(2) as pool:
-        runs = [
-            pool.submit(go_through, tmp_path / name, f"{SEED} {kills} {name}", kills) for name in ("a", "b")
-        ]
+        runs = [pool.submit(go_through, tmp_path / mode, mode, kills) for mode in MODES]
         ordeals = [run.result() for run in runs]
     rows = sum(len(ordeal.seen) for ordeal in ordeals)
     lost = sum(ordeal.lost for ordeal in ordeals)
