@@ -18,7 +18,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 PYTHON = {"python", ".venv/bin/python"}
 SHELLS = {"sh", "bash"}
-PLAIN = {"git", "grep", "nproc", "uptime"}
+PLAIN = {"cp", "git", "grep", "nproc", "uptime"}
 """Commands of the system that a page may use."""
 
 _YOURS = re.compile(r"(?:^|/)(?:ROOT|OUT|FILE|NAME)(?:/|$)|YYYY|\bNN\b|[*<{$]")
