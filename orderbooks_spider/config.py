@@ -5,6 +5,7 @@ The YAML keys and their defaults are those of ``config/polymarket_collector.exam
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import hashlib
 import os
@@ -215,16 +216,23 @@ def parse(raw: Any, *, source: str) -> Config:
     return config
 
 
+class SecondsError(argparse.ArgumentTypeError, ValueError):
+    """An argument is no duration; argparse shows the text of its own kind of error only."""
+
+
 def positive_seconds(text: str) -> float:
     """How long a bounded run takes, as an argument says it.
 
     Raises:
-        ValueError: *text* is not a finite number above zero.
+        SecondsError: *text* is not a finite number above zero.
 
     """
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
     if not 0 < value < float("inf"):
-        raise ValueError(f"expected a positive number, saw {text!r}")
+        raise SecondsError(f"expected a positive number, saw {text!r}")
     return value
 
 
