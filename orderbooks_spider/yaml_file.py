@@ -27,7 +27,7 @@ def read(text: str) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        for problem in _duplicates(node, (), set()):
+        if problem := next(_duplicates(node, (), set()), None):
             raise DuplicateKeyError(problem)
         return loader.construct_document(node)
     finally:
