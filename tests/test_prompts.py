@@ -120,14 +120,14 @@ def test_blocks_on_a_gap_run_as_they_stand(capsys: pytest.CaptureFixture[str]) -
         ("- Gate: **PENDING**: not begun\n", False),
         ("- Gate: **FAIL**: a day with holes\n", False),
         ("- Gate: **PASS (sandbox)**: a simulated day\n- **PENDING (live)**: a real one\n", False),
-        ("- Gate: **PASS**: a day\n- **PENDING (live)**: a real one\n", False),
-        ("- Gate: **PASS**: a live day\n- Date: 2027-01-01\n", True),
+        ("- Gate: **PASS (live)**: a day\n- **PENDING (live)**: another\n", False),
+        ("- Gate: **PASS (live)**: a day\n- Date: 2027-01-01\n", True),
     ],
 )
 def test_second_market_is_refused_before_checkpoint_8_is_live(
     record: str, allowed: bool, tmp_path: Path
 ) -> None:
-    """The prompt's command prints one line that begins with a bare PASS only where nothing is pending."""
+    """The prompt's command prints one line that begins with a live PASS only where nothing is pending."""
     text = text_of(FOLDER / "add_a_second_market.md")
     goes_on = re.search(r"Go on only where this prints one line alone, which begins with `([^`]+)`", text)
     assert goes_on is not None
