@@ -5,20 +5,25 @@ The YAML keys and their defaults are those of ``config/polymarket_collector.exam
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import hashlib
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
 import yaml
 from msgspec import Meta
 
+from orderbooks_spider import yaml_file
 from orderbooks_spider.clock import NS
 from orderbooks_spider.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ENVIRONMENT_VARIABLE = "ORDERBOOKS_CONFIG"
 DEFAULT_FILE = "config/polymarket_collector.example.yaml"
@@ -160,8 +165,8 @@ def load(path: str | Path) -> Config:
     """Read the YAML file at *path*.
 
     Raises:
-        ConfigError: the file cannot be read, is not YAML, or a key is unknown, of the wrong type
-            or contradicts another; the text names file, key, expectation and what was seen.
+        ConfigError: the file cannot be read, is not YAML, or a key is unknown, stands twice, is of
+            the wrong type or contradicts another; the text names file, key, expectation and what was seen.
 
     """
     try:
@@ -169,7 +174,9 @@ def load(path: str | Path) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot read the config file: {error}") from error
     try:
-        raw = yaml.safe_load(text)
+        raw = yaml_file.read(text)
+    except yaml_file.DuplicateKeyError as error:
+        raise ConfigError(f"{path}: {error}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: such as a 13th month
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     return parse({} if raw is None else raw, source=str(path))
@@ -209,16 +216,23 @@ def parse(raw: Any, *, source: str) -> Config:
     return config
 
 
+class SecondsError(argparse.ArgumentTypeError, ValueError):
+    """An argument is no duration; argparse shows the text of its own kind of error only."""
+
+
 def positive_seconds(text: str) -> float:
     """How long a bounded run takes, as an argument says it.
 
     Raises:
-        ValueError: *text* is not a finite number above zero.
+        SecondsError: *text* is not a finite number above zero.
 
     """
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
     if not 0 < value < float("inf"):
-        raise ValueError(f"expected a positive number, saw {text!r}")
+        raise SecondsError(f"expected a positive number, saw {text!r}")
     return value
 
 
@@ -246,7 +260,26 @@ def _name_the_key(message: str, raw: Any) -> str:
     seen = raw
     for key, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", matched["path"]):
         seen = seen[int(index)] if index else seen[key]
-    return f"{matched['path']}: {matched['what']} (saw {seen!r})"
+    what = matched["what"]
+    if what.startswith("Invalid enum value"):  # msgspec does not say which are valid
+        what = f"Expected one of {', '.join(_choices(matched['path']))}"
+    return f"{matched['path']}: {what} (saw {seen!r})"
+
+
+def _choices(path: str) -> list[str]:
+    """The texts that the setting at *path*, such as ``discovery.windows[1]``, is chosen from."""
+    kind: Any = Config
+    for key in path.partition("[")[0].split("."):
+        kind = next(item.type for item in msgspec.structs.fields(kind) if item.name == key)
+    return list(_literals(kind))
+
+
+def _literals(kind: Any) -> Iterator[str]:
+    if get_origin(kind) is Literal:
+        yield from get_args(kind)
+    else:
+        for part in get_args(kind):
+            yield from _literals(part)
 
 
 def _check_together(config: Config, source: str) -> None:

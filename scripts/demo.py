@@ -59,6 +59,7 @@ def main() -> int:
         made = normalise_archives([root], root / DATASET)
         for line in [*text.table_lines(made), *made.errors]:
             print(line)
+        print("gaps: planned slots without an answer, those before the first listing included")
         print("\n== summary of this run")
         for line in summary_lines(summarise(root, newest_run(root)), root):
             print(line)

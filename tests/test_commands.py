@@ -207,3 +207,14 @@ def test_senseless_duration_is_refused(seconds: str, tmp_path: Path) -> None:
     assert ended.returncode != 0
     assert f"seconds: expected a positive number, saw {seconds!r}" in ended.stderr
     assert not collector.root.exists()
+
+
+@pytest.mark.parametrize("seconds", ["0", "soon", "nan"])
+def test_senseless_argument_says_what_was_expected(seconds: str) -> None:
+    """The script's line about ``--seconds`` says what a duration is, not how it is checked."""
+    ended = subprocess.run(
+        [sys.executable, "scripts/collect_polymarket_orderbooks.py", "--config", "x", "--seconds", seconds],
+        cwd=PROJECT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert ended.stderr.endswith(f"argument --seconds: expected a positive number, saw {seconds!r}\n")

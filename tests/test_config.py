@@ -204,6 +204,56 @@ def test_wrong_value_is_named(raw: Any, key: str, seen: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"environment": "test"}, "environment: Expected one of live, sandbox (saw 'test')"),
+        ({"polling": {"mode": "fast"}}, "polling.mode: Expected one of book, books (saw 'fast')"),
+        (
+            {"discovery": {"windows": ["5m", "2m"]}},
+            "discovery.windows[1]: Expected one of 5m, 15m, 1h, 4h, 1d (saw '2m')",
+        ),
+        (
+            {"polling": {"lead_seconds": {"2m": 60}}},
+            "polling.lead_seconds: Expected one of 5m, 15m, 1h, 4h, 1d (saw {'2m': 60})",
+        ),
+    ],
+)
+def test_value_outside_a_choice_is_told_the_choice(raw: Any, expected: str) -> None:
+    """Where a setting is one of a few texts, the line about another text lists them."""
+    assert told(raw) == f"my.yaml: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("environment: live\n# so\nenvironment: sandbox\n", "environment: stands twice, in lines 1 and 3"),
+        ("polling:\n  mode: book\n  'mode': books\n", "polling.mode: stands twice, in lines 2 and 3"),
+        (
+            "polling:\n  lead_seconds: {5m: 1, 1h: 2, 5m: 3}\n",
+            "polling.lead_seconds.5m: stands twice, in lines 2 and 2",
+        ),
+        ("discovery: {windows: [{a: 1, a: 2}]}\n", "discovery.windows[0].a: stands twice, in lines 1 and 1"),
+    ],
+    ids=["top", "section", "table", "list"],
+)
+def test_key_that_stands_twice_is_refused(text: str, problem: str, tmp_path: Path) -> None:
+    """YAML's last of two equal keys never wins unsaid: the line names the key and where it stands."""
+    path = tmp_path / "my.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(caught.value) == f"{path}: {problem}; keep one"
+
+
+def test_same_key_in_two_sections_is_no_duplicate(tmp_path: Path) -> None:
+    """A key may stand in several sections, and an alias may repeat a whole value."""
+    path = tmp_path / "my.yaml"
+    path.write_text("discovery: {interval_seconds: &a 30}\npolling: {interval_seconds: *a}\n")
+    config = load(path)
+    assert (config.discovery.interval_seconds, config.polling.interval_seconds) == (30, 30)
+
+
+@pytest.mark.parametrize(
     ("raw", "key", "hint"),
     [
         ({"polling": {"intervall_seconds": 1}}, "polling.intervall_seconds", "'interval_seconds'"),
@@ -280,8 +330,9 @@ def test_budget_above_the_limit_needs_the_sandbox() -> None:
         "polling: !!int x",
         "[" * 1000,
         "x: !!python/name:os",
+        "a: 1\n---\nb: 2",
     ],
-    ids=["bracket", "colons", "control", "month", "integer", "deep", "tag"],
+    ids=["bracket", "colons", "control", "month", "integer", "deep", "tag", "two documents"],
 )
 def test_file_that_is_no_yaml(text: str, tmp_path: Path) -> None:
     """What YAML cannot read is one line with the file's name, whichever way YAML fails."""

@@ -24,6 +24,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 DATA = PROJECT / "data"
 ARCHIVE, DATASET = DATA / "live_sample", DATA / "normalized_sample"
 COLLECTOR_PAGE = DATA / "manifests/orderbook_collector_sample_manifest.json"
+LISTING_PAGE = DATA / "discovery/polymarket_btc_markets_manifest.json"
 DATASET_PAGE = DATA / "manifests/orderbook_normalization_sample_manifest.json"
 
 
@@ -108,13 +109,31 @@ def test_raw_sample_gives_the_dataset_again(tmp_path: Path) -> None:
         assert (fresh.out / "manifests/normalization.json").read_bytes() == DATASET_PAGE.read_bytes()
 
 
+def test_discovery_sample_is_whole_and_labelled() -> None:
+    """The kept list, its page and its manifest agree, and each says where the markets come from."""
+    page = page_of(LISTING_PAGE)
+    listing = page_of(LISTING_PAGE.with_name("polymarket_btc_markets_latest.json"))
+    assert [file["sha256"] for file in page["files"]] == [
+        sha256(LISTING_PAGE.with_name(file["file"])) for file in page["files"]
+    ]
+    assert page["environment"] == listing["environment"] == "sandbox"
+    assert "\nEnvironment: sandbox.\n" in LISTING_PAGE.with_name("polymarket_btc_markets.md").read_text(
+        "utf-8"
+    )
+    markets = listing["markets"]
+    assert page["markets"] == len(markets) > 20
+    assert all(len(set(market["token_ids"])) == 2 and market["condition_id"] for market in markets)
+
+
 def test_samples_are_small_and_whole() -> None:
-    """All artefacts of both samples are kept, and together they are no burden to a clone."""
+    """All artefacts of the samples are kept, and together they are no burden to a clone."""
     names = kept()
-    assert {str(page.relative_to(PROJECT)) for page in (COLLECTOR_PAGE, DATASET_PAGE)} <= set(names)
-    assert sum((PROJECT / name).stat().st_size for name in names) < 400_000
-    assert all(name.startswith(("data/live_sample/", "data/normalized_sample/", "data/manifests/orderbook_"))
-               for name in names)  # fmt: skip
+    pages = (LISTING_PAGE, COLLECTOR_PAGE, DATASET_PAGE)
+    assert {str(page.relative_to(PROJECT)) for page in pages} <= set(names)
+    assert sum((PROJECT / name).stat().st_size for name in names) < 500_000
+    folders = ("data/discovery/polymarket_btc_markets", "data/live_sample/", "data/normalized_sample/",
+               "data/manifests/orderbook_")  # fmt: skip
+    assert all(name.startswith(folders) for name in names)
 
 
 def test_command_makes_samples_and_keeps_old_ones(tmp_path: Path) -> None:

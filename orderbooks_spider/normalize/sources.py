@@ -113,7 +113,10 @@ def _look_at(root: Path, found: Sources) -> None:
             continue
         found.segments.append(Sealed(segment, manifest))
     if not manifests:
-        raise ArchiveError(f"{root}: expected an archive root, saw no sealed segments")
+        raise ArchiveError(
+            f"{root}: expected an archive root, saw no sealed segments "
+            "(a running collector seals at each full UTC hour and when it stops)"
+        )
     _read_runs(root, found)
 
 

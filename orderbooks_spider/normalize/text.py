@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 def table_lines(made: Normalization) -> Iterator[str]:
     """A line per table."""
-    yield f"{'table':<10}{'rows':>14}{'files':>8}{'MB':>10}"
+    yield f"{'table':<10}{'rows':>14}{'files':>8}{'bytes':>16}"
     for name, totals in made.tables.items():
-        yield f"{name:<10}{totals.rows:>14,}{totals.files:>8,}{totals.bytes / 1e6:>10.1f}"
+        yield f"{name:<10}{totals.rows:>14,}{totals.files:>8,}{totals.bytes:>16,}"
 
 
 def check_lines(made: Normalization) -> Iterator[str]:
