@@ -7,7 +7,7 @@ from __future__ import annotations
 
 EXIT_OK = 0
 EXIT_PROBLEMS = 1
-"""Problems were found (verify), or inputs failed (normalise)."""
+"""Problems were found (verify), inputs failed (normalise), or a claim does not hold (probe)."""
 EXIT_CANNOT_CHECK = 2
 EXIT_REMOTE = 69
 """``EX_UNAVAILABLE``: the remote store cannot be reached, refuses, or is full; nothing is lost, try again."""
@@ -61,3 +61,9 @@ class ArchiveError(OrderbooksError):
 
 class VenueError(OrderbooksError):
     """An answer of the venue cannot be used; the text says what was expected and seen."""
+
+
+class ClaimError(OrderbooksError):
+    """What was observed of the venue contradicts what our pages say; the text says where it is listed."""
+
+    exit_code = EXIT_PROBLEMS

@@ -49,8 +49,10 @@ def series_by_slug(gamma_url: str, slug: str) -> Ask:
     return Ask(f"{gamma_url}/series", {"slug": slug})
 
 
-def open_events(gamma_url: str, series_id: str, span: tuple[int, int] | None) -> Ask:
+def open_events(gamma_url: str, series_id: str | list[str], span: tuple[int, int] | None) -> Ask:
     """Open events of a series; *span* keeps those that end after its first and start before its second ns.
+
+    Several series in one call are the probe's question, for it is not documented that they combine.
 
     ``closed`` is always sent: without it the older endpoint answered closed events only.
     """
@@ -78,6 +80,16 @@ def after(ask: Ask, cursor: str) -> Ask:
 def event_by_slug(gamma_url: str, slug: str) -> Ask:
     """One event with its markets."""
     return Ask(f"{gamma_url}/events/slug/{slug}")
+
+
+def clob_market(clob_url: str, condition_id: str) -> Ask:
+    """A market as the CLOB knows it; asked by the probe only."""
+    return Ask(f"{clob_url}/markets/{condition_id}")
+
+
+def venue_time(clob_url: str) -> Ask:
+    """The venue's clock, in whole seconds; asked by the probe only."""
+    return Ask(f"{clob_url}/time")
 
 
 def _second(ns: int) -> str:

@@ -24,6 +24,8 @@ from orderbooks_spider.gate import TurnedAwayError
 from orderbooks_spider.polymarket.answers import Answer, kept
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from multidict import CIMultiDictProxy
     from scrapy.crawler import Crawler
     from scrapy.http import Response
@@ -40,8 +42,11 @@ LATE = ("skipped", "late")
 class Fetcher:
     """Asks become answers; ``request_id`` is unique within the run."""
 
-    def __init__(self, crawler: Crawler, run_id: str) -> None:
+    def __init__(
+        self, crawler: Crawler, run_id: str, keep: Callable[[dict[str, str]], dict[str, str]] = kept
+    ) -> None:
         self._crawler = crawler
+        self._keep = keep
         self._ids = (f"{run_id}-{number}" for number in itertools.count(1))
         self._waiting: set[asyncio.Task[Any]] = set()
         self.closed = False
@@ -89,7 +94,7 @@ class Fetcher:
         return self._answer(ask, request_id, request, response=response)
 
     def _request(self, ask: Ask) -> Request:
-        query = f"?{urlencode(ask.params)}" if ask.params else ""
+        query = f"?{urlencode(ask.params, doseq=True)}" if ask.params else ""
         return Request(
             ask.url + query,
             method=ask.method,
@@ -117,7 +122,7 @@ class Fetcher:
             received_ns=meta.get(RECEIVED_NS) if answered else None,
             elapsed_ns=meta.get(ELAPSED_NS) if answered else None,
             status=response.status if response is not None else None,
-            headers=kept(_plain(meta[RECEIVED_HEADERS])) if response is not None else {},
+            headers=self._keep(_plain(meta[RECEIVED_HEADERS])) if response is not None else {},
             body=response.body if response is not None else b"",
             truncated=response is not None and TRUNCATED in response.flags,
             failure=failure,
