@@ -11,12 +11,14 @@ import polars as pl
 import pytest
 
 from orderbooks_spider.clock import NS
+from orderbooks_spider.soak.gate import judge, status_of, verdict
 from orderbooks_spider.soak.measure import measure
-from orderbooks_spider.soak.page import PICTURES
+from orderbooks_spider.soak.page import PICTURES, render
 from orderbooks_spider.soak.record import Start
-from orderbooks_spider.soak.report import report_on
+from orderbooks_spider.soak.report import SoakReport, report_on
 from tests import soak
 from tests.day_archive import due_times, span
+from tests.soak_numbers import WELL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,6 +182,20 @@ def test_sandbox_report_never_says_live(folder: Folder, tmp_path: Path, speed: f
     assert page.startswith("# Soak test of 2026-04-16: sandbox\n\n**PASS (sandbox")
     assert ("accelerated 24x" in page) == ("Times, lateness and latency are the exchange's" in page)
     assert ("accelerated 24x" in page) == (speed != 1)
+
+
+def test_live_report_says_so() -> None:
+    """A day at the venue is called live in the title, the verdict and the text, and nowhere simulated."""
+    rules_ = judge(WELL)
+    made = SoakReport(
+        date="2026-04-16", verdict=verdict(WELL, rules_), status=status_of(rules_), rules=rules_, host={},
+        commands=[], soak=WELL,
+    )  # fmt: skip
+    page = render(made, {})
+    assert page.startswith("# Soak test of 2026-04-16: live\n\n**PASS (live)**\n")
+    assert "Recorded from the live venue.\nIt ran in real time.\n" in page
+    assert "Simulated" not in page
+    assert "None" not in page, "what is not known is said in words"
 
 
 def test_report_names_no_host_and_no_path(folder: Folder, tmp_path: Path) -> None:

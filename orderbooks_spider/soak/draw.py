@@ -67,10 +67,10 @@ class Frame:
         """Seconds since the begin."""
         return (time_ns - self.begin_ns) / NS
 
-    def set_up(self, axes: Axes) -> None:
+    def set_up(self, axes: Axes, ticks_at_most: int = _TICKS) -> None:
         """Time axis, faults and restarts."""
         width = self.place(self.end_ns)
-        step = next((step for step in _STEPS if width <= step * (_TICKS - 1)), _STEPS[-1])
+        step = next((step for step in _STEPS if width <= step * (ticks_at_most - 1)), _STEPS[-1])
         first = -(-self.begin_ns // (step * NS)) * step
         ticks = range(first, self.end_ns // NS + 1, step)
         axes.xaxis.set_major_locator(FixedLocator([tick - self.begin_ns / NS for tick in ticks]))
@@ -87,16 +87,17 @@ class Frame:
             )
 
     def legend(self, figure: Figure, handles: Sequence[Patch] = ()) -> None:
-        """One legend above: *handles* of the picture, then the faults."""
-        kinds = dict.fromkeys(fault.kind for fault in self.faults)
+        """What the colours of the picture mean above it, those of the faults below."""
+        kinds = {fault.kind for fault in self.faults}
         faults = [
-            Patch(color=FAULT_COLOURS[kind], label=f"fault: {kind.replace('_', ' ')}")
-            for kind in FAULT_COLOURS
+            Patch(color=colour, label=f"fault: {kind.replace('_', ' ')}")
+            for kind, colour in FAULT_COLOURS.items()
             if kind in kinds
         ]
-        every = [*handles, *faults]
-        if every:
-            figure.legend(handles=every, loc="outside upper left", ncols=min(len(every), 6), handlelength=1)
+        if handles:
+            figure.legend(handles=list(handles), loc="outside upper left", ncols=len(handles), handlelength=1)
+        if faults:
+            figure.legend(handles=faults, loc="outside lower left", ncols=len(faults), handlelength=1)
 
 
 def _label(second: int) -> str:
@@ -147,7 +148,10 @@ def draw_coverage(frame: Frame, minutes: pl.DataFrame) -> str:
             base = np.zeros(stacks.shape[1])
             for name in names:
                 top = base + stacks[seen.index(name)]
-                axes.stairs(top, edges, baseline=base, fill=True, color=COLOURS[name], linewidth=0, zorder=2)
+                axes.stairs(
+                    top, edges, baseline=base, fill=True, color=COLOURS[name], linewidth=0, zorder=2,
+                    rasterized=True,
+                )  # fmt: skip
                 base = top
             axes.set_ylim(0, max(float(base.max(initial=0)), 1) * 1.12)
             axes.yaxis.set_major_formatter("{x:,.0f}")
@@ -176,7 +180,9 @@ def draw_lag(frame: Frame, samples: Sequence[Sample]) -> str:
         frame.set_up(axes)
         known = [(frame.place(s.at_ns), s.loop_lag_ms) for s in samples if s.loop_lag_ms is not None]
         at, lags = [place for place, _ in known], [max(lag, 0.1) for _, lag in known]
-        axes.plot(at, lags, color=style.BLUE, linewidth=0, marker=".", markersize=3.5, zorder=3)
+        axes.plot(
+            at, lags, color=style.BLUE, linewidth=0, marker=".", markersize=3.5, zorder=3, rasterized=True
+        )
         axes.set_yscale("log")
         axes.set_ylim(min([1.0, *lags]) / 1.5, max([100.0, *lags]) * 2)
         axes.yaxis.set_major_formatter("{x:,.6g}")
@@ -197,13 +203,12 @@ def draw_disk(frame: Frame, samples: Sequence[Sample]) -> str:
         right.set_title("free space, GB")
         right.plot(at, [sample.disk_free_bytes / _GB for sample in samples], color=style.GREEN, zorder=3)
         for axes in (left, right):
-            frame.set_up(axes)
+            frame.set_up(axes, _TICKS // 2 + 1)
             axes.set_ylim(0, axes.get_ylim()[1] * 1.12)
             axes.yaxis.set_major_formatter("{x:,.6g}")
-            axes.tick_params(axis="x", rotation=45)
         frame.legend(figure)
 
-    return draw("disk", 3.0, paint)
+    return draw("disk", 2.8, paint)
 
 
 def pictures(record: SoakRecord, samples: Sequence[Sample], minutes: pl.DataFrame) -> dict[str, str]:

@@ -357,7 +357,7 @@ def _not_shown(soak: Soak) -> Iterator[str]:
     if soak.environment == "sandbox":
         yield "- How the real venue and the network behave: the exchange ran on this host, over loopback."
     if soak.speed != 1:
-        yield "- How much a host can do in real time: it had to do more each second, and had fewer of them."
+        yield "- How late polls leave on a busy host: the exchange's clock waits while a loop stands still."
     if soak.seconds < 86_400:
         yield "- A whole day."
     yield "- What a book did between two polls."

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from orderbooks_spider.clock import NS
 from orderbooks_spider.polymarket.windows import ended_slugs, window_of_slug
 from orderbooks_spider.report.slots import WINDOWS, coverage
 from orderbooks_spider.soak.numbers import WindowCover
@@ -58,7 +57,7 @@ def _cover(window: str, tokens: pl.DataFrame, begin_ns: int, end_ns: int) -> Win
 
 def demanded_slugs(window: str, begin_ns: int, end_ns: int) -> list[str] | None:
     """Slugs of the windows that begin and end within the time; ``None``: slugs do not follow the calendar."""
-    ended = ended_slugs(window, begin_ns, end_ns + NS)
+    ended = ended_slugs(window, begin_ns, end_ns + 1)
     if ended is None:
         return None
     starts = {slug: window_of_slug(slug) for slug in ended}
