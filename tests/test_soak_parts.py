@@ -157,9 +157,11 @@ def test_uptime_counts_time_with_a_process() -> None:
 # Schedules.
 
 
-def explain(faults: list[Fault], slots: Slots, **changes: Any) -> list[str]:
+def explain(
+    faults: list[Fault], slots: Slots, answers: dict[int, int] | None = None, **changes: Any
+) -> list[str]:
     """The kind of fault that explains each slot (second, result, reason); empty: none does."""
-    spans = spans_of(record(faults=faults, **{"starts": []} | changes), SLACK_NS, 0)
+    spans = spans_of(record(faults=faults, **{"starts": []} | changes), SLACK_NS, 0, answers or {})
     rows = [(BEGIN_NS + round(second * NS), result, reason) for second, result, reason in slots]
     schema = {"due_ns": pl.Int64, "result": pl.String, "reason": pl.String}
     frame = pl.DataFrame(rows, schema=schema, orient="row")
@@ -226,6 +228,25 @@ def test_fault_comes_before_an_aftermath() -> None:
     assert explain(faults, slots) == ["outage", "outage", "slow"]
 
 
+def test_first_answer_ends_the_aftermath_of_a_start() -> None:
+    """A minute behind the first answer, and the slack, nothing is put down to the kill any more."""
+    slots: Slots = [(20 + 60 + 6, "not_discovered", None), (20 + 60 + 7, "not_discovered", None)]
+    answers = {BEGIN_NS: BEGIN_NS + 20 * NS}
+    assert explain([fault("kill", 0, 0)], slots, answers, speed=30.0) == ["kill", ""]
+    assert explain([fault("kill", 0, 0)], slots, {}, speed=30.0) == ["kill", "kill"]
+
+
+def test_latest_aftermath_counts() -> None:
+    """What follows a kill is the kill's, also where an earlier aftermath still lasts."""
+    slots: Slots = [
+        (110, "not_discovered", None),
+        (119, "not_discovered", None),
+        (121, "not_discovered", None),
+    ]
+    faults = [fault("outage", 50, 100), fault("kill", 120, 120)]
+    assert explain(faults, slots) == ["outage", "outage", "kill"]
+
+
 def test_watched_collector_has_no_planned_start() -> None:
     """What a collector loses at a start that the soak did not make is its own fault."""
     starts = [Start(pid=1, begin_ns=BEGIN_NS, end_ns=END_NS, exit_status=0)]
@@ -240,7 +261,9 @@ def test_watched_collector_has_no_planned_start() -> None:
 def test_steps_of_the_clock_explain_as_long_as_they_are() -> None:
     """The largest step that the archive tells widens the time on both sides."""
     steps = [fault("clock_step", 100, 100)]
-    (narrow,), (wide,) = (spans_of(record(faults=steps, starts=[]), SLACK_NS, step) for step in (0, 40 * NS))
+    (narrow,), (wide,) = (
+        spans_of(record(faults=steps, starts=[]), SLACK_NS, step, {}) for step in (0, 40 * NS)
+    )
     assert (narrow.from_ns - wide.from_ns, wide.until_ns - narrow.until_ns) == (40 * NS, 40 * NS)
 
 

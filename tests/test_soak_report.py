@@ -222,6 +222,14 @@ def test_restart_is_measured_from_death_to_first_answer(found: Measured) -> None
     assert restart.dead_slots == {"process_down": slots_in(range(120, 123))}
 
 
+def test_soak_ends_with_its_planned_stop(folder: Folder, tmp_path: Path) -> None:
+    """The last upload and the account, which come behind the stop, are no part of the soak."""
+    late = soak.record(end_ns=soak.END_NS + 600 * NS)
+    measured = measure(folder.soak(tmp_path / "out", late), workers=1)
+    assert (measured.soak.end_ns, measured.soak.windows[0].absent) == (soak.END_NS, [])
+    assert rules(report_on(measured, "2026-04-16"))["whole"] == "PASS"
+
+
 def test_death_that_nobody_scheduled_fails(folder: Folder, tmp_path: Path) -> None:
     """A process that ends by itself fails the soak, also where it left no gap."""
     pids = soak.PIDS

@@ -50,8 +50,6 @@ class Account:
     ``last_ns``."""
     stretches: pl.DataFrame
     """Unanswered slots with no span: market and outcome, ``cause``, ``slots``, ``from_ns``, ``until_ns``."""
-    first_answers: dict[int, int]
-    """Per given moment the due time of the first answered slot from then on."""
     lost: pl.DataFrame
     """``due_ns``, ``cause``, ``slots`` of slots for which no process was there or had planned."""
     lateness: Distribution
@@ -117,9 +115,21 @@ def _counted(causes: pl.DataFrame) -> dict[str, int]:
     return dict(rows.sort("slots", "cause", descending=[True, False]).iter_rows())
 
 
-def read_account(
-    tables: Iterable[DayTables], begin_ns: int, end_ns: int, spans: Sequence[Span], moments: Sequence[int]
-) -> Account:
+def first_answers(tables: Iterable[DayTables], moments: Sequence[int]) -> dict[int, int]:
+    """For each moment the due time of the first answered slot from then on; left out: there is none."""
+    found: dict[int, int] = {}
+    due = pl.col("due_ns")
+    for day in tables:
+        for hour in day.scans("polls"):
+            answered = hour.filter(pl.col("answered"))
+            first = [due.filter(due >= moment).min().alias(str(moment)) for moment in moments]
+            for name, value in answered.select(first).collect().row(0, named=True).items():
+                if value is not None:
+                    found.setdefault(int(name), value)
+    return found
+
+
+def read_account(tables: Iterable[DayTables], begin_ns: int, end_ns: int, spans: Sequence[Span]) -> Account:
     """Add up the slots due in ``[begin_ns, end_ns)``; memory holds one hour, and two times of each poll.
 
     Args:
@@ -127,10 +137,9 @@ def read_account(
         begin_ns: begin of the soak.
         end_ns: its end.
         spans: what may explain a slot.
-        moments: after these the first answer is looked for.
 
     """
-    parts = _Parts(spans, moments)
+    parts = _Parts(spans)
     due = pl.col("due_ns")
     for day in tables:
         for hour in day.slots("polls", _COLUMNS):
@@ -141,9 +150,8 @@ def read_account(
 class _Parts:
     """The sums of the hours so far."""
 
-    def __init__(self, spans: Sequence[Span], moments: Sequence[int]) -> None:
+    def __init__(self, spans: Sequence[Span]) -> None:
         self._spans = spans
-        self._first_answers = dict.fromkeys(moments, 0)
         self._tokens: list[pl.DataFrame] = []
         self._minutes: list[pl.DataFrame] = []
         self._causes: list[pl.DataFrame] = []
@@ -165,10 +173,6 @@ class _Parts:
         self._stretches.append(_stretches(judged))
         self._lost.append(_lost(judged))
         self._times.append(judged.select("lateness_ns", "elapsed_ns"))
-        for moment, found in self._first_answers.items():
-            if not found:
-                after = judged.filter(answered, pl.col("due_ns") >= moment)["due_ns"]
-                self._first_answers[moment] = min(after, default=0)
 
     def total(self) -> Account:
         """The sums of all hours."""
@@ -188,7 +192,6 @@ class _Parts:
             stretches=pl.concat(self._stretches)
             .group_by("market_slug", "outcome", "cause")
             .agg(summed, pl.col("from_ns").min(), pl.col("until_ns").max()),
-            first_answers={moment: due for moment, due in self._first_answers.items() if due},
             lost=pl.concat(self._lost),
             lateness=distribution(times["lateness_ns"]),
             latency=distribution(times["elapsed_ns"]),

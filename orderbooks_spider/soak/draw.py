@@ -32,7 +32,7 @@ FAULT_COLOURS: Final = {
     "slow": style.PURPLE,
     "clock_step": style.SKY,
     "disk_full": style.GREEN,
-    "upload_outage": style.GREY,
+    "upload_outage": "#8c510a",
 }
 _SHADE: Final = 0.16
 _STRIP: Final = 0.96
@@ -76,7 +76,7 @@ class Frame:
         axes.xaxis.set_major_locator(FixedLocator([tick - self.begin_ns / NS for tick in ticks]))
         axes.xaxis.set_major_formatter(FixedFormatter([_label(tick) for tick in ticks]))
         axes.set_xlim(0, width)
-        for fault in self.faults:
+        for fault in sorted(self.faults, key=lambda fault: fault.begin_ns - fault.end_ns):
             low, colour = self.place(fault.begin_ns), FAULT_COLOURS[fault.kind]
             high = max(self.place(fault.end_ns), low + width * _THIN)
             axes.axvspan(low, high, color=colour, alpha=_SHADE, linewidth=0, zorder=0)

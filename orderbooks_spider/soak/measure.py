@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
+from msgspec.structs import replace
 
 from orderbooks_spider.clock import NS
 from orderbooks_spider.errors import ConfigError
@@ -16,11 +17,11 @@ from orderbooks_spider.report.day import Day, dates_of
 from orderbooks_spider.report.evidence import clock_numbers, event_counts, read_evidence
 from orderbooks_spider.report.numbers import Check
 from orderbooks_spider.report.slots import coverage
-from orderbooks_spider.soak.account import read_account
+from orderbooks_spider.soak.account import first_answers, read_account
 from orderbooks_spider.soak.numbers import Restart, Soak
 from orderbooks_spider.soak.record import SAMPLES_FILE, read_record, read_samples
 from orderbooks_spider.soak.samples import deaths_of, lag_of, processes_of, sampling_of, uptime_of
-from orderbooks_spider.soak.schedule import NOT_INJECTED, SETTLE_SECONDS, spans_of
+from orderbooks_spider.soak.schedule import NOT_INJECTED, SETTLE_SECONDS, moments_of, spans_of
 from orderbooks_spider.soak.stored import (
     discovery_of,
     disk_of,
@@ -32,7 +33,7 @@ from orderbooks_spider.soak.stored import (
 from orderbooks_spider.soak.windows import covers_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from orderbooks_spider.normalize.sources import Sealed, Sources
@@ -95,16 +96,16 @@ def measure(out: Path, workers: int) -> Measured:
     archive = out / "archive"
     read = _read(out, archive)
     record = read.record
-    spans = spans_of(record, read.slack_ns, read.largest_step_ns)
-    deaths = deaths_of(record)
-    moments = [start.end_ns for start, _ in deaths if start.end_ns is not None]
-    account = read_account(read.tables, record.begin_ns, record.end_ns, spans, moments)
-    soak = _soak(read, account, archive, workers)
+    died = [start.end_ns for start, _ in deaths_of(record) if start.end_ns is not None]
+    answers = first_answers(read.tables, list(dict.fromkeys([*moments_of(record), *died])))
+    spans = spans_of(record, read.slack_ns, read.largest_step_ns, answers)
+    account = read_account(read.tables, record.begin_ns, record.end_ns, spans)
+    soak = _soak(read, account, answers, archive, workers)
     return Measured(soak, record, read.samples, account)
 
 
 def _read(out: Path, archive: Path) -> _Read:
-    record = read_record(out)
+    record = _cut(read_record(out))
     samples = read_samples(out) if (out / SAMPLES_FILE).exists() else []
     sources = look_at([archive.resolve()])
     if sources.environment != record.environment:
@@ -129,12 +130,20 @@ def _read(out: Path, archive: Path) -> _Read:
     )
 
 
+def _cut(record: SoakRecord) -> SoakRecord:
+    """The record up to the planned stop: the last upload and the account come behind it."""
+    if record.attached or not record.starts or deaths_of(record)[-1:] == [(record.starts[-1], None)]:
+        return record
+    stopped_ns = record.starts[-1].end_ns
+    return record if stopped_ns is None else replace(record, end_ns=min(record.end_ns, stopped_ns))
+
+
 def _touches(segment: Sealed, record: SoakRecord) -> bool:
     span = segment.manifest.time_ns
     return span is not None and span.first < record.end_ns and span.last >= record.begin_ns
 
 
-def _soak(read: _Read, account: Account, archive: Path, workers: int) -> Soak:
+def _soak(read: _Read, account: Account, answers: Mapping[int, int], archive: Path, workers: int) -> Soak:
     record, tokens, feeds = read.record, account.tokens, feeds_of(read.segments)
     answered, span, result = pl.col("answered"), pl.col("span"), pl.col("result")
     scheduled = bool(record.faults)
@@ -180,7 +189,7 @@ def _soak(read: _Read, account: Account, archive: Path, workers: int) -> Soak:
         proof=proof_of(archive.resolve(), read.sources.segments, workers),
         uploads=uploads_of(archive.resolve(), record, read.segments),
         processes=processes_of(record, read.samples, account.polls_between),
-        restarts=[_restart(record, account, read.slack_ns, *death) for death in deaths_of(record)],
+        restarts=[_restart(read, account, answers, *death) for death in deaths_of(record)],
         uptime=uptime_of(record),
         sampling=sampling_of(record, read.samples),
         loop_lag=lag_of(read.samples),
@@ -208,20 +217,19 @@ def _checks(tables: Iterable[DayTables], record: SoakRecord) -> list[Check]:
 
 
 def _restart(
-    record: SoakRecord, account: Account, slack_ns: int, start: Start, behind: Start | None
+    read: _Read, account: Account, answers: Mapping[int, int], start: Start, behind: Start | None
 ) -> Restart:
     """One death, and what it cost until the first answer."""
-    died_ns = start.end_ns or 0
-    answered_ns = account.first_answers.get(died_ns)
+    record, died_ns = read.record, start.end_ns or 0
+    answered_ns = answers.get(died_ns)
     near_ns = round(SETTLE_SECONDS * record.speed * NS)
     scheduled = any(
         fault.kind == "kill" and abs(fault.begin_ns - died_ns) <= near_ns for fault in record.faults
     )
     until_ns = record.end_ns if answered_ns is None else answered_ns
-    lost = account.lost.filter(pl.col("due_ns").is_between(died_ns - slack_ns, until_ns))
-    causes = (
-        lost.group_by("cause").agg(pl.col("slots").sum()).sort("slots", "cause", descending=[True, False])
-    )
+    lost = account.lost.filter(pl.col("due_ns").is_between(died_ns - read.slack_ns, until_ns))
+    sums = lost.group_by("cause").agg(pl.col("slots").sum())
+    causes = sums.sort("slots", "cause", descending=[True, False])
     return Restart(
         died_ns=died_ns,
         exit_status=start.exit_status,

@@ -15,12 +15,14 @@ from orderbooks_spider.clock import NS
 from orderbooks_spider.throttle import LONGEST_PAUSE_NS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from orderbooks_spider.soak.record import SoakRecord
 
 RESTART_SECONDS: Final = 30.0
 """Real seconds from a death of the collector, or from its first start, to its first answer."""
+DISCOVERY_SECONDS: Final = 60.0
+"""On the archive's clock: behind the first answer the markets of the other windows may be found so late."""
 SETTLE_SECONDS: Final = 2.0
 """Real seconds in which a process notices what has changed."""
 NOT_INJECTED: Final = "not injected: "
@@ -44,8 +46,9 @@ class Kind:
 
 KINDS: Final = (
     Kind(
-        "start", ("not_discovered", "process_down", "skipped/late"), 0, RESTART_SECONDS,
-        "the planned start: slots count from the start of the process, and it must find the markets first",
+        "start", ("not_discovered", "skipped/late"), 0, RESTART_SECONDS,
+        "the planned start: slots count from it on, and the markets are to be found first; ends a minute "
+        "behind the first answer",
     ),
     Kind(
         "stop", ("skipped/shutdown", "process_down"), 0, SETTLE_SECONDS,
@@ -53,7 +56,7 @@ KINDS: Final = (
     ),
     Kind(
         "kill", ("process_down", "not_discovered", "skipped/shutdown", "skipped/late"), 0, RESTART_SECONDS,
-        "no process until the next one has found the markets",
+        "no process until the next one has found the markets; ends a minute behind the first answer",
     ),
     Kind(
         "outage",
@@ -96,26 +99,43 @@ class Span:
     until_ns: int
     """Due times, both included."""
 
-    def fits(self, *, widely: bool) -> pl.Expr:
-        """Whether it explains a slot (``due_ns``, ``result``, ``reason``); *widely*: in its aftermath too."""
-        due, low, high = pl.col("due_ns"), self.begin_ns, self.end_ns
-        if widely:
-            low, high = self.from_ns, self.until_ns
+    def within(self) -> pl.Expr:
+        """Whether it explains a slot (``due_ns``, ``result``, ``reason``) that was due while it lasted."""
+        return self._fits(self.begin_ns, self.end_ns)
+
+    def behind(self) -> pl.Expr:
+        """Whether it explains a slot in its aftermath."""
+        return self._fits(self.end_ns, self.until_ns)
+
+    def before(self) -> pl.Expr:
+        """Whether it explains a slot whose poll was under way when it began."""
+        return self._fits(self.from_ns, self.begin_ns)
+
+    def _fits(self, low_ns: int, high_ns: int) -> pl.Expr:
         cause = pl.lit(value=False)
         for name in self.kind.causes:
             result, _, reason = name.partition("/")
             one = pl.col("result") == result
             cause |= one & pl.col("reason").eq_missing(pl.lit(reason)) if reason else one
-        return due.is_between(low, high) & cause
+        return pl.col("due_ns").is_between(low_ns, high_ns) & cause
 
 
-def spans_of(record: SoakRecord, slack_ns: int, largest_step_ns: int) -> list[Span]:
+def moments_of(record: SoakRecord) -> list[int]:
+    """Moments from which on a collector has to come (back), so that its first answer bounds an aftermath."""
+    kills = [fault.begin_ns for fault in record.faults if fault.kind == "kill"]
+    return kills if record.attached or not record.starts else [record.starts[0].begin_ns, *kills]
+
+
+def spans_of(
+    record: SoakRecord, slack_ns: int, largest_step_ns: int, first_answers: Mapping[int, int]
+) -> list[Span]:
     """What the schedule of a soak may explain, in order of time.
 
     Args:
         record: what was run; a collector that was only watched has no planned start or stop.
         slack_ns: how long a poll may be under way, which is a timeout and an interval.
         largest_step_ns: the largest step of the clock, without sign, that the archive's rows tell.
+        first_answers: for each of :func:`moments_of` the due time of the first answered slot from then on.
 
     """
     found: list[tuple[str, str, int, int]] = [
@@ -132,17 +152,23 @@ def spans_of(record: SoakRecord, slack_ns: int, largest_step_ns: int) -> list[Sp
     for name, detail, begin_ns, end_ns in found:
         kind = _BY_NAME[name]
         around_ns = slack_ns + (largest_step_ns if name == "clock_step" else 0)
-        after_ns = round((kind.after_seconds + kind.after_real_seconds * record.speed) * NS)
-        spans.append(
-            Span(kind, detail, begin_ns, end_ns, begin_ns - around_ns, end_ns + around_ns + after_ns)
-        )
+        until_ns = end_ns + round((kind.after_seconds + kind.after_real_seconds * record.speed) * NS)
+        if name in {"start", "kill"} and begin_ns in first_answers:
+            until_ns = min(until_ns, first_answers[begin_ns] + round(DISCOVERY_SECONDS * NS))
+        spans.append(Span(kind, detail, begin_ns, end_ns, begin_ns - around_ns, until_ns + around_ns))
     return sorted(spans, key=lambda span: (span.begin_ns, span.end_ns, span.kind.name))
 
 
 def explained_by(spans: Sequence[Span]) -> pl.Expr:
-    """The number of the span that explains a slot, -1: none; a span that holds it before an aftermath."""
-    number = pl.lit(-1, pl.Int32)
-    for widely in (True, False):
-        for index, span in reversed(list(enumerate(spans))):
-            number = pl.when(span.fits(widely=widely)).then(pl.lit(index, pl.Int32)).otherwise(number)
-    return number
+    """The number of the span that explains a slot, -1: none.
+
+    One that it lies in comes before one in whose aftermath it lies, and of these the latest counts.
+    """
+    numbered = list(enumerate(spans))
+    claims = [(number, span.within()) for number, span in numbered]
+    claims += [(number, span.behind()) for number, span in reversed(numbered)]
+    claims += [(number, span.before()) for number, span in numbered]
+    found = pl.lit(-1, pl.Int32)
+    for number, claim in reversed(claims):
+        found = pl.when(claim).then(pl.lit(number, pl.Int32)).otherwise(found)
+    return found
