@@ -92,9 +92,9 @@ def _collector(root: Path, run_id: str, now_ns: int) -> Collector:
 async def _run(collector: Collector, from_ns: int, until_ns: int) -> None:
     books = MovingBooks(Spot(1))
     for market in markets():
-        collector.write(_record(market, from_ns))
-        collector.write(_plan(market, from_ns))
-    _write_host(collector, from_ns)
+        collector.write(record_of(market, from_ns))
+        collector.write(plan_of(market, from_ns))
+    write_host(collector, from_ns)
     slots = [
         (due_ns, market, side)
         for market in markets()
@@ -105,12 +105,14 @@ async def _run(collector: Collector, from_ns: int, until_ns: int) -> None:
         if due_ns - collector.clock.now_ns > 10 * NS:
             collector.clock.now_ns = due_ns
             await collector.tick()
-        collector.write(_poll(books, market, side, due_ns))
+        went_wrong = _WENT_WRONG.get((due_ns - START_NS) // NS)
+        collector.write(poll_of(books, market, side, due_ns, went_wrong))
     collector.clock.now_ns = until_ns
-    _write_host(collector, until_ns - NS)
+    write_host(collector, until_ns - NS)
 
 
-def _write_host(collector: Collector, at_ns: int) -> None:
+def write_host(collector: Collector, at_ns: int) -> None:
+    """The event rows of a minute about clock and loop."""
     clock = {
         "state": "ok",
         "synchronised": True,
@@ -122,7 +124,10 @@ def _write_host(collector: Collector, at_ns: int) -> None:
     collector.write(event("loop_lag", at_ns, samples=600, p50_ns=100_000, p99_ns=900_000, max_ns=4_000_000))
 
 
-def _poll(books: MovingBooks, market: Market, side: int, due_ns: int) -> PollItem:
+def poll_of(
+    books: MovingBooks, market: Market, side: int, due_ns: int, went_wrong: dict[str, Any] | None
+) -> PollItem:
+    """A poll that was answered, or changed by the keys of *went_wrong*."""
     sent_ns = due_ns + 300_000 + due_ns % 977 * 1000
     elapsed_ns = 40_000_000 + due_ns // NS % 89 * 1_000_000 + side * 1000
     token_id = market.token_ids[side]
@@ -147,7 +152,6 @@ def _poll(books: MovingBooks, market: Market, side: int, due_ns: int) -> PollIte
         window_start=iso_utc(market.start_ns),
         window_end=iso_utc(market.end_ns),
     )
-    went_wrong = _WENT_WRONG.get((due_ns - START_NS) // NS)
     if went_wrong is None:
         # A little later for Down, so that now and then it sees the next book.
         text = books.text(market, side, due_ns + 20_000_000 + side * 15_000_000)
@@ -162,7 +166,8 @@ def _poll(books: MovingBooks, market: Market, side: int, due_ns: int) -> PollIte
     return item
 
 
-def _record(market: Market, now_ns: int) -> MarketItem:
+def record_of(market: Market, now_ns: int) -> MarketItem:
+    """The row that says what is known of *market*."""
     values: dict[str, Any] = dict.fromkeys(records.Market.__dataclass_fields__)
     values |= {
         "market_slug": market.slug,
@@ -187,7 +192,8 @@ def _record(market: Market, now_ns: int) -> MarketItem:
     )
 
 
-def _plan(market: Market, now_ns: int) -> Any:
+def plan_of(market: Market, now_ns: int) -> Any:
+    """The event row that promises the slots of *market* from now on."""
     low, high = span(market)
     return event(
         "plan",

@@ -176,7 +176,7 @@ def _add_up(tokens: Iterable[pl.DataFrame]) -> pl.DataFrame:
     )
 
 
-def _class() -> pl.Expr:
+def class_expr() -> pl.Expr:
     """The class of a slot, of :data:`CLASSES`."""
     result, waiting = pl.col("result"), pl.col("reason").eq_missing(pl.lit("paused"))
     return (
@@ -194,7 +194,7 @@ def _class() -> pl.Expr:
 
 def _cells(hour: pl.DataFrame, axis: Axis) -> pl.DataFrame:
     column = axis.column("due_ns").alias("column")
-    return hour.group_by(*TOKEN, column, _class().alias("class")).agg(slots=pl.len())
+    return hour.group_by(*TOKEN, column, class_expr().alias("class")).agg(slots=pl.len())
 
 
 def _causes(hour: pl.DataFrame) -> pl.DataFrame:
