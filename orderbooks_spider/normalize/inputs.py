@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orderbooks_spider.archive.planned import PlanDetail
-    from orderbooks_spider.normalize.files import Output
     from orderbooks_spider.normalize.planned import Stretch
+    from orderbooks_spider.normalize.tasks import Output
     from orderbooks_spider.normalize.view import ArchiveView
 
 FRAMES_KEPT: Final = 3
