@@ -100,7 +100,10 @@ def _make(out: Path, inputs: Inputs, collector_id: str, hour_ns: int) -> _Made:
 def _gaps(inputs: Inputs, collector_id: str, hour_ns: int) -> tuple[pl.DataFrame, int]:
     """The gaps that begin in the hour, and the last hour into which they were followed."""
     reach_ns = hour_ns
-    slots = pl.concat(inputs.hour(collector_id, hour_ns + step).slots for step in (-HOUR_NS, 0))
+    before = inputs.hour(collector_id, hour_ns - HOUR_NS).slots
+    # Each token's last slot before the hour says whether a gap goes on, and what was known before one.
+    last = before.filter(pl.col("due_ns") == pl.col("due_ns").max().over("token_id"))
+    slots = pl.concat([last, inputs.hour(collector_id, hour_ns).slots])
     closed: list[pl.DataFrame] = []
     while True:
         found = gaps_between(slots, hour_ns, hour_ns + HOUR_NS)
