@@ -96,7 +96,7 @@ def test_storage_shows_what_sorting_saves(tmp_path: Path) -> None:
         ("discovery.py --hours 0.1", {"requests", "sealed_bytes_per_24h"}),
         ("exporter.py --rows 50", {"machine", "ratio", "msgspec encoder"}),
         pytest.param(
-            "normalize.py --turns 1 --tokens 2 --workers",
+            "normalize.py --turns 1 --tokens 2 --readers --workers",
             {"machine", "readers", "workers"},
             marks=pytest.mark.slow,
         ),

@@ -17,8 +17,8 @@ from orderbooks_spider.archive.planned import PlanDetail, runs_of
 from orderbooks_spider.clock import NS, compact_utc
 from orderbooks_spider.config import Shard
 from orderbooks_spider.normalize import tables
-from orderbooks_spider.normalize.derive import DerivedHour, derive
-from orderbooks_spider.normalize.files import Output, write_table
+from orderbooks_spider.normalize.derive import derive
+from orderbooks_spider.normalize.files import write_table
 from orderbooks_spider.normalize.view import ArchiveView, Run
 from orderbooks_spider.universe import Window
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+
+    from orderbooks_spider.normalize.tasks import DerivedHour, Output
 
 BEGIN = 1_776_327_600 * NS
 """2026-04-16, 08:20 UTC."""

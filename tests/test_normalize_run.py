@@ -116,6 +116,14 @@ def test_workers_do_not_change_a_byte(archive: Path, tmp_path: Path) -> None:
     assert len(Tables(outs[0]).digests()) > 5
 
 
+def test_workers_start_before_what_they_do_not_need() -> None:
+    """The script, which every worker imports again, brings neither Polars nor what reads segments."""
+    script = SCRIPT.removesuffix(".py").replace("/", ".")
+    asked = f"import sys, {script}; print(*sys.modules)"
+    said = subprocess.run([sys.executable, "-c", asked], cwd=PROJECT, capture_output=True, check=True)
+    assert not {b"polars", b"orderbooks_spider.normalize.segments"} & set(said.stdout.split())
+
+
 def test_cluster_does_not_change_a_byte(archive: Path, tmp_path: Path) -> None:
     """The workers of a Dask cluster make the same files."""
     distributed = pytest.importorskip("distributed", reason="needs: pip install distributed")

@@ -19,9 +19,9 @@ import duckdb as engine
 import pandas as pd  # type: ignore[import-untyped]
 from zlib_ng import zlib_ng
 
-from orderbooks_spider.normalize.segments import Task
 from orderbooks_spider.normalize.segments import normalise as do_task
 from orderbooks_spider.normalize.sources import look_at
+from orderbooks_spider.normalize.tasks import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,17 +11,17 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
 import polars as pl
 
 from orderbooks_spider.archive.layout import HOUR_NS
 from orderbooks_spider.clock import iso_utc
 from orderbooks_spider.normalize import tables
-from orderbooks_spider.normalize.files import Output, write_table
+from orderbooks_spider.normalize.files import write_table
 from orderbooks_spider.normalize.gaps import gaps_between
 from orderbooks_spider.normalize.inputs import Inputs
 from orderbooks_spider.normalize.planned import MISSING
 from orderbooks_spider.normalize.quality import quality_of
+from orderbooks_spider.normalize.tasks import DerivedHour
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,20 +29,8 @@ if TYPE_CHECKING:
 
     from orderbooks_spider.normalize.inputs import HourOfSlots
     from orderbooks_spider.normalize.tables import Table
+    from orderbooks_spider.normalize.tasks import Output
     from orderbooks_spider.normalize.view import ArchiveView
-
-
-class DerivedHour(msgspec.Struct, frozen=True, kw_only=True):
-    """What was made for one UTC hour, over all collectors."""
-
-    hour_ns: int
-    reach_ns: int
-    """The last hour that was looked into, as far as the hour's last gaps go on."""
-    inputs_sha256: str
-    """Digest of all that the outputs were made from."""
-    outputs: list[Output]
-    problems: list[str]
-    """One line for a person each: rows that must be there and are not, or are there twice."""
 
 
 def derive(
@@ -112,7 +100,10 @@ def _make(out: Path, inputs: Inputs, collector_id: str, hour_ns: int) -> _Made:
 def _gaps(inputs: Inputs, collector_id: str, hour_ns: int) -> tuple[pl.DataFrame, int]:
     """The gaps that begin in the hour, and the last hour into which they were followed."""
     reach_ns = hour_ns
-    slots = pl.concat(inputs.hour(collector_id, hour_ns + step).slots for step in (-HOUR_NS, 0))
+    before = inputs.hour(collector_id, hour_ns - HOUR_NS).slots
+    # Each token's last slot before the hour says whether a gap goes on, and what was known before one.
+    last = before.filter(pl.col("due_ns") == pl.col("due_ns").max().over("token_id"))
+    slots = pl.concat([last, inputs.hour(collector_id, hour_ns).slots])
     closed: list[pl.DataFrame] = []
     while True:
         found = gaps_between(slots, hour_ns, hour_ns + HOUR_NS)

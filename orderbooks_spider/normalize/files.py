@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Self
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 from orderbooks_spider.archive import durable
 from orderbooks_spider.archive.layout import HOUR_NS
 from orderbooks_spider.clock import iso_utc
+from orderbooks_spider.normalize.tasks import Output
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -32,19 +32,6 @@ TEMPORARY: Final = ".parquet.tmp"
 ROW_GROUP: Final = 8192
 """Rows that are read together: some hours of one token at a poll a second, some 10 MB of levels."""
 ZSTD_LEVEL: Final = 3
-
-
-class Output(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that was written."""
-
-    table: str
-    file: str
-    """Relative to OUT, with forward slashes."""
-    hour_ns: int
-    """Begin of the UTC hour of its rows."""
-    rows: int
-    bytes: int
-    sha256: str
 
 
 def partition(hour_ns: int) -> str:

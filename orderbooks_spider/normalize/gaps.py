@@ -37,8 +37,8 @@ def count_causes(slots: pl.DataFrame, by: str) -> pl.DataFrame:
 def gaps_between(slots: pl.DataFrame, from_ns: int, until_ns: int) -> pl.DataFrame:
     """The gaps of each token that begin in ``[from_ns, until_ns)``, by token and time.
 
-    *slots* must reach an hour back, and forward to the end of the gaps that are asked for; what lies
-    behind its end counts as not there.
+    *slots* must hold each token's last slot of the hour before, and reach forward to the end of the gaps
+    that are asked for; what lies behind its end counts as not there.
     """
     runs = _runs(slots).filter(~pl.col("answered"))
     gaps = (

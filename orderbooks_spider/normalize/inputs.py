@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orderbooks_spider.archive.planned import PlanDetail
-    from orderbooks_spider.normalize.files import Output
     from orderbooks_spider.normalize.planned import Stretch
+    from orderbooks_spider.normalize.tasks import Output
     from orderbooks_spider.normalize.view import ArchiveView
 
 FRAMES_KEPT: Final = 3
@@ -107,16 +107,16 @@ class Inputs:
         planned = self._stretches.get((collector_id, hour_ns), [])
         every = self._read("polls", collector_id, hour_ns, [*MARKET_COLUMNS, *_SLOT_COLUMNS[1:], "seq"])
         every = every.filter(pl.col("due_ns") < until_ns).sort("token_id", "due_ns", "seq")
-        recorded = every.unique(["token_id", "due_ns"], keep="first", maintain_order=True)
+        recorded = _first_of_each_slot(every)
         derived = derived_polls(planned, recorded).with_columns(
             **{name: pl.lit(value) for name, value in self.who(collector_id).items()}
         )
         books = self._read("books", collector_id, hour_ns, _BOOK_COLUMNS)
-        books = books.unique(["token_id", "due_ns"], keep="first", maintain_order=True)
+        books = _first_of_each_slot(books.sort("token_id", "due_ns", maintain_order=True))
         slots = pl.concat([recorded.select(_SLOT_COLUMNS), derived.select(_SLOT_COLUMNS)])
         named = pl.concat([market_rows(planned), recorded.select(*MARKET_COLUMNS)])
         return HourOfSlots(
-            slots=slots.join(books, on=["token_id", "due_ns"], how="left"),
+            slots=slots.join(books, on=["token_id", "due_ns"], how="left", maintain_order="left"),
             derived=derived,
             markets=named.unique("token_id", keep="first", maintain_order=True),
             doubles=len(every) - len(recorded),
@@ -204,6 +204,16 @@ def _window(row: dict[str, Any], plan: PlanDetail) -> Window:
         end_ns=row["window_end_ns"],
         tokens=tuple((row["outcome"] if token == row["token_id"] else other, token) for token in plan.tokens),
     )
+
+
+def _first_of_each_slot(rows: pl.DataFrame) -> pl.DataFrame:
+    """Without the rows that repeat the slot before them; *rows* are in the order of token and due time.
+
+    To compare neighbours takes a fifth of the time of :meth:`polars.DataFrame.unique` (measured).
+    """
+    token, due = pl.col("token_id"), pl.col("due_ns")
+    again = (token == token.shift()) & (due == due.shift())
+    return rows.filter(~again.fill_null(value=False))
 
 
 def _collector_of(output: Output) -> str:

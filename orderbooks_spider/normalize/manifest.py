@@ -16,15 +16,14 @@ from orderbooks_spider import __version__
 from orderbooks_spider.archive import durable, manifest
 from orderbooks_spider.errors import ArchiveError
 from orderbooks_spider.normalize.checks import CHECKS
-from orderbooks_spider.normalize.derive import DerivedHour  # noqa: TC001 - msgspec reads it
-from orderbooks_spider.normalize.segments import Done  # noqa: TC001 - msgspec reads it
 from orderbooks_spider.normalize.tables import SCHEMA_VERSION, TABLES
+from orderbooks_spider.normalize.tasks import DerivedHour, Done  # noqa: TC001 - msgspec reads them
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from orderbooks_spider.normalize.files import Output
+    from orderbooks_spider.normalize.tasks import Output
 
 SCHEMA: Final = "orderbooks.normalization/1"
 FILE: Final = "manifests/normalization.json"

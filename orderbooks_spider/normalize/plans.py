@@ -13,8 +13,8 @@ import msgspec
 from orderbooks_spider.archive import durable
 from orderbooks_spider.archive.planned import PlanDetail, PlanEvent, RunStop
 from orderbooks_spider.errors import ArchiveError
-from orderbooks_spider.normalize.files import Output
 from orderbooks_spider.normalize.raw import place, read_members
+from orderbooks_spider.normalize.tasks import Output
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from orderbooks_spider.errors import ConfigError, StorageError
-from orderbooks_spider.normalize.segments import Done, Task, normalise
 from orderbooks_spider.workers import worker_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future, ProcessPoolExecutor
+
+    from orderbooks_spider.normalize.tasks import Done, Task
 
 
-def run_all(tasks: Sequence[Task], workers: int, scheduler: str | None) -> Iterator[Done]:
-    """Do every task; yields results as they come.
+@contextmanager
+def begun(tasks: Sequence[Task], workers: int, scheduler: str | None) -> Iterator[Iterator[Done]]:
+    """Begin every task; gives the results as they come.
 
     Args:
         tasks: the largest are begun first, so that none is left alone at the end.
@@ -30,28 +34,35 @@ def run_all(tasks: Sequence[Task], workers: int, scheduler: str | None) -> Itera
         StorageError: a worker was killed.
 
     """
-    if not tasks:
-        return
     ordered = sorted(tasks, key=lambda task: (-task.input.bytes, task.input.file))
-    if scheduler is not None:
-        yield from _on_cluster(ordered, scheduler)
-    elif min(workers, len(ordered)) <= 1:
-        yield from map(normalise, ordered)
+    count = min(workers, len(ordered))
+    if scheduler is not None and ordered:
+        with _client(scheduler) as client:
+            yield _on_cluster(client, client.map(_do, ordered, pure=False))
+    elif count <= 1:
+        yield map(_do, ordered)
     else:
-        yield from _in_processes(ordered, min(workers, len(ordered)))
+        with worker_pool(count) as pool:
+            yield _in_processes(pool, [pool.submit(_do, task) for task in ordered])
 
 
-def _in_processes(tasks: Sequence[Task], workers: int) -> Iterator[Done]:
-    with worker_pool(workers) as pool:
-        futures = [pool.submit(normalise, task) for task in tasks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise StorageError("a worker process was killed (memory?): try --workers 1") from error
+def _do(task: Task) -> Done:
+    # Arrow and what stands on it: whoever only begins tasks need not import them first.
+    from orderbooks_spider.normalize.segments import normalise  # noqa: PLC0415
+
+    return normalise(task)
 
 
-def _on_cluster(tasks: Sequence[Task], scheduler: str) -> Iterator[Done]:
+def _in_processes(pool: ProcessPoolExecutor, futures: Sequence[Future[Done]]) -> Iterator[Done]:
+    try:
+        for future in as_completed(futures):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise StorageError("a worker process was killed (memory?): try --workers 1") from error
+    pool.shutdown(wait=False)  # the processes need a while to end: what follows does not wait for it
+
+
+def _client(scheduler: str) -> Any:
     try:
         import distributed  # noqa: PLC0415 - an extra that one machine does not need
     except ImportError as error:
@@ -60,13 +71,16 @@ def _on_cluster(tasks: Sequence[Task], scheduler: str) -> Iterator[Done]:
         distributed.comm.addressing.get_address_host_port(
             scheduler
         )  # else a bad one is noticed after a minute
-        client: Any = distributed.Client(scheduler, timeout=10, set_as_default=False)  # type: ignore[no-untyped-call]
+        return distributed.Client(scheduler, timeout=10, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise ConfigError(f"--scheduler: no Dask scheduler at {scheduler!r}: {error}") from error
-    with client:
-        futures = client.map(normalise, tasks, pure=False)
-        try:
-            for future in distributed.as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]
-                yield future.result()
-        except (distributed.KilledWorker, CancelledError) as error:
-            raise StorageError(f"--scheduler: the cluster lost a task: {error}") from error
+
+
+def _on_cluster(client: Any, futures: Sequence[Any]) -> Iterator[Done]:
+    import distributed  # noqa: PLC0415 - as above
+
+    try:
+        for future in distributed.as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]
+            yield future.result()
+    except (distributed.KilledWorker, CancelledError) as error:
+        raise StorageError(f"--scheduler: the cluster lost a task: {error}") from error

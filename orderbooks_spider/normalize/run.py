@@ -15,23 +15,19 @@ from typing import TYPE_CHECKING, Final, Protocol
 from orderbooks_spider.archive import durable
 from orderbooks_spider.errors import ConfigError, LockedError
 from orderbooks_spider.normalize import manifest
-from orderbooks_spider.normalize.derive import derive
 from orderbooks_spider.normalize.files import TEMPORARY
 from orderbooks_spider.normalize.manifest import Normalization
-from orderbooks_spider.normalize.pools import run_all
-from orderbooks_spider.normalize.segments import Done, Task
+from orderbooks_spider.normalize.pools import begun
 from orderbooks_spider.normalize.sources import look_at
 from orderbooks_spider.normalize.tables import TABLES
-from orderbooks_spider.normalize.view import build_view
+from orderbooks_spider.normalize.tasks import Done, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from orderbooks_spider.normalize.derive import DerivedHour
-    from orderbooks_spider.normalize.files import Output
-    from orderbooks_spider.normalize.segments import Input
     from orderbooks_spider.normalize.sources import Sources
+    from orderbooks_spider.normalize.tasks import DerivedHour, Input, Output
 
 
 INTERRUPTED: Final = "the last run was interrupted: run it again"
@@ -83,8 +79,15 @@ def normalise_archives(
         made.errors = [INTERRUPTED]
         done, tasks = _plan(sources, out, known)
         try:
-            _phase_1(tasks, done, run_all(tasks, workers or os.cpu_count() or 1, scheduler), progress)
-            made.derived = _phase_2(sources, out, done, known, progress)
+            with begun(tasks, workers or os.cpu_count() or 1, scheduler) as results:
+                # They bring Polars, which takes a while to import; the workers begin meanwhile.
+                from orderbooks_spider.normalize.derive import derive  # noqa: PLC0415
+                from orderbooks_spider.normalize.view import build_view  # noqa: PLC0415
+
+                _phase_1(tasks, done, results, progress)
+            view = build_view(sources, out, done)
+            through = None if progress is None else partial(progress, "hours")
+            made.derived = derive(out, view, known.hours, through)
             made.errors = _errors(sources, done, made.derived)
         finally:  # what is done is done, also when a worker was killed or somebody lost patience
             made.segments = [item for _, item in sorted(done.items()) if item.error is None]
@@ -144,13 +147,6 @@ def _phase_1(
         so_far += result.input.bytes
         if progress is not None:
             progress("segments", so_far, total)
-
-
-def _phase_2(
-    sources: Sources, out: Path, done: dict[str, Done], known: _Known, progress: Progress | None
-) -> list[DerivedHour]:
-    view = build_view(sources, out, done)
-    return derive(out, view, known.hours, None if progress is None else partial(progress, "hours"))
 
 
 def _errors(sources: Sources, done: dict[str, Done], derived: Iterable[DerivedHour]) -> list[str]:

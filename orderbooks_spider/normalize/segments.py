@@ -11,60 +11,22 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from orderbooks_spider.archive import durable
 from orderbooks_spider.errors import ArchiveError, OrderbooksError
 from orderbooks_spider.items import BOOKS, EVENTS
 from orderbooks_spider.normalize import tables
 from orderbooks_spider.normalize.bodies import BodyReader
 from orderbooks_spider.normalize.books import AT_ONCE, Books
-from orderbooks_spider.normalize.files import Output, PartitionedWriter, write_table
+from orderbooks_spider.normalize.files import PartitionedWriter, write_table
 from orderbooks_spider.normalize.markets import read_markets
 from orderbooks_spider.normalize.plans import write_plans
 from orderbooks_spider.normalize.raw import read_members
 from orderbooks_spider.normalize.recorded import Recorded, poll_row
+from orderbooks_spider.normalize.tasks import Done, without_root
 
 if TYPE_CHECKING:
     from orderbooks_spider.normalize.recorded import Polls
-
-
-class Input(msgspec.Struct, frozen=True, kw_only=True):
-    """A sealed segment, as its manifest tells it."""
-
-    feed: str
-    file: str
-    """Relative to its archive root, with forward slashes."""
-    sha256: str
-    bytes: int
-    rows: int
-    interval_ns: int | None
-    """Of the grid; ``None``: not known."""
-
-
-class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker needs: it reads below *root* and writes below *out*."""
-
-    root: str
-    out: str
-    input: Input
-
-    @property
-    def stem(self) -> str:
-        """The name that the task's outputs share with the segment."""
-        return Path(self.input.file).name.removesuffix(".jsonl.gz")
-
-
-class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a task; no path of a machine and no time stands in it."""
-
-    input: Input
-    outputs: list[Output] = []
-    results: dict[str, int] = {}
-    """Polls by result."""
-    checks: dict[str, int] = {}
-    """Books per ``<check>/flagged`` and ``<check>/unverifiable``."""
-    error: str | None = None
+    from orderbooks_spider.normalize.tasks import Input, Output, Task
 
 
 def normalise(task: Task) -> Done:
@@ -82,11 +44,6 @@ def normalise(task: Task) -> Done:
     except OrderbooksError as error:
         return Done(input=task.input, error=without_root(str(error), task.root))
     return Done(input=task.input, outputs=outputs)
-
-
-def without_root(text: str, root: str) -> str:
-    """A message for the manifest of a dataset, in which no folder of the machine stands."""
-    return text.replace(f"{root}/", "")
 
 
 def _check_digest(path: Path, said: Input) -> None:

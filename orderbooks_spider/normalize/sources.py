@@ -10,7 +10,7 @@ from orderbooks_spider.archive.manifest import Manifest, read_manifest
 from orderbooks_spider.archive.runs import RunFile, RunManifest
 from orderbooks_spider.errors import ArchiveError, ConfigError
 from orderbooks_spider.items import BOOKS, EVENTS
-from orderbooks_spider.normalize.segments import Input, without_root
+from orderbooks_spider.normalize.tasks import Input, without_root
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

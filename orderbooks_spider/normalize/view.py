@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from orderbooks_spider.archive.manifest import Grid
     from orderbooks_spider.archive.planned import PlanEvent
     from orderbooks_spider.archive.runs import RunManifest
-    from orderbooks_spider.normalize.files import Output
-    from orderbooks_spider.normalize.segments import Done
     from orderbooks_spider.normalize.sources import Sealed, Sources
+    from orderbooks_spider.normalize.tasks import Done, Output
 
 _Settings = TypeVar("_Settings")
 

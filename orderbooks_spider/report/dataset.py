@@ -12,17 +12,17 @@ from orderbooks_spider.errors import ConfigError
 from orderbooks_spider.items import BOOKS
 from orderbooks_spider.normalize import manifest
 from orderbooks_spider.normalize.derive import derive
-from orderbooks_spider.normalize.pools import run_all
-from orderbooks_spider.normalize.segments import Done, Task
+from orderbooks_spider.normalize.pools import begun
 from orderbooks_spider.normalize.tables import TABLES
+from orderbooks_spider.normalize.tasks import Done, Task
 from orderbooks_spider.normalize.view import build_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from orderbooks_spider.normalize.derive import DerivedHour
     from orderbooks_spider.normalize.sources import Sealed, Sources
+    from orderbooks_spider.normalize.tasks import DerivedHour
     from orderbooks_spider.normalize.view import ArchiveView, Run
     from orderbooks_spider.report.day import Day
 
@@ -116,11 +116,12 @@ def make_dataset(
             done[wanted.file] = Done(input=wanted, error=error)
     total = sum(task.input.bytes for task in tasks)
     so_far = 0
-    for result in run_all(tasks, workers, None):
-        done[result.input.file] = result
-        so_far += result.input.bytes
-        if progress is not None:
-            progress(so_far, total)
+    with begun(tasks, workers, None) as ended:
+        for result in ended:
+            done[result.input.file] = result
+            so_far += result.input.bytes
+            if progress is not None:
+                progress(so_far, total)
     hours = derive(out, _during(build_view(sources, out, done), day), {})
     results = [done[segment.names.file] for segment in sources.segments if touches(segment, day)]
     failed = [result.error for result in results if result.error is not None]
