@@ -30,7 +30,7 @@ SCRIPTS = sorted([*(ROOT / "scripts").glob("*.py"), *(ROOT / "scripts").glob("*.
 
 SKINS = {"spiders", "pipelines", "extensions"}
 """The areas that know Scrapy; scripts, which stand outside the package, may start it too."""
-CORES = {"polymarket", "archive", "normalize", "report", "status", "offload"}
+CORES = {"polymarket", "archive", "normalize", "report", "status", "offload", "soak"}
 SANDBOX_USES = {"sandbox", "clock", "errors", "polymarket", "config"}
 SANDBOX_LIBRARIES = {"aiohttp", "multidict", "yarl", "msgspec", "yaml"}
 """The server with the types of its requests, and how fault plans are read."""
