@@ -20,10 +20,10 @@ from __future__ import annotations
 import asyncio
 import mmap
 import os
-import struct
 import threading
 import time
-from typing import TYPE_CHECKING, Self
+from enum import IntEnum
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from orderbooks_spider.clock import NS, TIMER_SECONDS, Clock, SystemClock
 from orderbooks_spider.errors import ConfigError
@@ -38,21 +38,43 @@ VARIABLE = "ORDERBOOKS_SIMULATED_CLOCK"
 
 FASTEST = 100.0
 
-_TIME = struct.Struct("@qqqdqqq")
-"""Version; time; real monotonic time at which that was so; rate; longest reach; step; version again."""
-_TURN = struct.Struct("@q")
-"""Real monotonic time of the loop's last turn; 0: nobody waits for this process."""
-_SIZE = _TIME.size + _TURN.size
+
+class _Place(IntEnum):
+    """Where what is in a file, of so many 64-bit numbers; each is written and read in one piece."""
+
+    BEGUN = 0
+    """Number of the write that was begun last: read last."""
+    TIME_NS = 1
+    REAL_NS = 2
+    """Real monotonic time at which the time was that."""
+    SPEED_MILLI = 3
+    RUNS = 4
+    """0: time stands still."""
+    REACH_NS = 5
+    """So far, in real time, a reader goes on by itself."""
+    STEP_NS = 6
+    DONE = 7
+    """Number of the write that was ended last: read first."""
+    TURN_NS = 8
+    """Written by the reader: real monotonic time of its loop's last turn; 0: nobody waits for it."""
+
 
 _WRITE_SECONDS = 0.0005
 _TURN_SECONDS = 0.001
-_REACH_NS = 4_000_000
+_REACH_NS = 2_000_000
 """So far a reader goes on by itself after a write: the timekeeper may be kept waiting, too."""
-_STILL_NS = 4_000_000
+_STILL_NS = 2_500_000
 """A loop that has not turned for so long is kept from its work, and time waits."""
 _GONE_NS = NS
 """After so long nobody waits any more: the process was killed, or does hang."""
 _FOR_EVER_NS = 1 << 62
+_TOLD = slice(_Place.TIME_NS, _Place.DONE)
+_BYTES = 8 * len(_Place)
+
+
+def _numbers(file: BinaryIO) -> memoryview[int]:
+    """The numbers of an open file, shared with whoever maps it too."""
+    return memoryview(mmap.mmap(file.fileno(), _BYTES)).cast("q")
 
 
 class SimulatedClock:
@@ -66,7 +88,7 @@ class SimulatedClock:
     def __init__(self, path: Path | str) -> None:
         try:
             with open(path, "r+b") as file:  # noqa: PTH123 - the name may come from the environment
-                self._shared = mmap.mmap(file.fileno(), _SIZE)
+                self._shared = _numbers(file)
         except (OSError, ValueError) as error:
             raise ConfigError(f"{VARIABLE}: {path}: expected the file of a timekeeper: {error}") from error
         self._real = SystemClock()
@@ -81,14 +103,15 @@ class SimulatedClock:
 
     def monotonic_ns(self) -> int:
         """The same without the steps."""
+        shared = self._shared
         while True:
-            version, time_ns, real_ns, rate, reach_ns, self._step_ns, again = _TIME.unpack_from(self._shared)
-            if version == again != 0:  # else in the middle of a write, which begins by zeroing all
+            done = shared[_Place.DONE]
+            time_ns, real_ns, milli, runs, reach_ns, self._step_ns = shared[_TOLD].tolist()
+            if done == shared[_Place.BEGUN]:
                 break
-        self.speed = abs(rate)
+        self.speed = milli / 1000
         since_ns = min(self._real.monotonic_ns() - real_ns, reach_ns)
-        now_ns: int = time_ns + int(since_ns * max(rate, 0.0))
-        self._latest_ns = max(self._latest_ns, now_ns)
+        self._latest_ns = max(self._latest_ns, time_ns + runs * since_ns * milli // 1000)
         return self._latest_ns
 
     def timer_seconds(self, seconds: float) -> float:
@@ -110,7 +133,7 @@ class SimulatedClock:
 
     def attend(self) -> None:
         """From now on time waits for the running event loop."""
-        _TURN.pack_into(self._shared, _TIME.size, self._real.monotonic_ns())
+        self._shared[_Place.TURN_NS] = self._real.monotonic_ns()
         asyncio.get_running_loop().call_later(_TURN_SECONDS, self.attend)
 
 
@@ -126,17 +149,17 @@ class Timekeeper:
         if not 1 <= speed <= FASTEST:
             raise ConfigError(f"speed: expected 1 to {FASTEST:g}, saw {speed:g}")
         self.files = dict(files)
-        self._speed = speed
         self._real = SystemClock()
-        self._version = 0
-        self._time_ns, self._real_ns, self._rate = begin_ns, self._real.monotonic_ns(), speed
+        self._milli = round(speed * 1000)
+        self._writes = 0
+        self._time_ns, self._real_ns, self._runs = begin_ns, self._real.monotonic_ns(), 1
         self._reach_ns = _FOR_EVER_NS if speed == 1 else _REACH_NS
         self._steps_ns = dict.fromkeys(files, 0)
-        self._shared: dict[str, mmap.mmap] = {}
+        self._shared: dict[str, memoryview[int]] = {}
         for name, path in files.items():
-            path.write_bytes(bytes(_SIZE))
+            path.write_bytes(bytes(_BYTES))
             with path.open("r+b") as file:
-                self._shared[name] = mmap.mmap(file.fileno(), _SIZE)
+                self._shared[name] = _numbers(file)
         self._lock = threading.Lock()
         self._write()
         self._closing = threading.Event()
@@ -180,8 +203,7 @@ class Timekeeper:
         while not self._closing.is_set():
             with self._lock:
                 self._advance()
-                # The sign says that time stands still; the readers still learn the speed.
-                self._rate = -self._speed if self._is_waiting() else self._speed
+                self._runs = 0 if self._is_waiting() else 1
                 self._write()
             time.sleep(_WRITE_SECONDS)
 
@@ -189,18 +211,24 @@ class Timekeeper:
         """Where the readers are by now is where the next stretch begins."""
         now_ns = self._real.monotonic_ns()
         since_ns = min(now_ns - self._real_ns, self._reach_ns)
-        self._time_ns += int(since_ns * max(self._rate, 0.0))
+        self._time_ns += self._runs * since_ns * self._milli // 1000
         self._real_ns = now_ns
 
     def _is_waiting(self) -> bool:
-        turns = (_TURN.unpack_from(shared, _TIME.size)[0] for shared in self._shared.values())
+        turns = (shared[_Place.TURN_NS] for shared in self._shared.values())
         return any(_STILL_NS < self._real_ns - turn_ns < _GONE_NS for turn_ns in turns if turn_ns)
 
     def _write(self) -> None:
-        self._version += 1
+        self._writes += 1
         for name, shared in self._shared.items():
-            told = (self._time_ns, self._real_ns, self._rate, self._reach_ns, self._steps_ns[name])
-            _TIME.pack_into(shared, 0, self._version, *told, self._version)
+            shared[_Place.BEGUN] = self._writes
+            shared[_Place.TIME_NS] = self._time_ns
+            shared[_Place.REAL_NS] = self._real_ns
+            shared[_Place.SPEED_MILLI] = self._milli
+            shared[_Place.RUNS] = self._runs
+            shared[_Place.REACH_NS] = self._reach_ns
+            shared[_Place.STEP_NS] = self._steps_ns[name]
+            shared[_Place.DONE] = self._writes
 
 
 def clock_of(environment: Mapping[str, str] = os.environ) -> Clock:

@@ -33,7 +33,7 @@ def keeper(tmp_path: Path) -> Iterator[Timekeeper]:
 
 
 def test_time_begins_as_told_and_runs_fast(keeper: Timekeeper) -> None:
-    """A sleep of a minute of this clock passes a minute here and, at a multiple of the speed, less outside."""
+    """A sleep of a minute of this clock passes a minute here, and less outside."""
     clock, real = keeper.clock("collector"), SystemClock()
     real_ns, begun_ns = real.monotonic_ns(), clock.wall_ns()
     assert begun_ns >= BEGIN_NS

@@ -7,7 +7,7 @@ import re
 import select
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from orderbooks_spider.clock import NS, SystemClock
 from orderbooks_spider.errors import OrderbooksError
@@ -39,8 +39,11 @@ class SandboxChild:
         args: Sequence[str] = (),
         timeout_seconds: float = START_SECONDS,
         variables: Mapping[str, str] | None = None,
+        stderr: IO[bytes] | None = None,
     ) -> Self:
         """Start the child with more *args* and environment *variables*, and wait until it serves.
+
+        It complains on our own stderr unless another is given.
 
         Raises:
             OrderbooksError: it ended, or printed no URL in time; its own error line is on stderr.
@@ -54,6 +57,7 @@ class SandboxChild:
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=stderr,
             env=environment,
             start_new_session=True,  # Ctrl-C in a terminal is meant for the parent
         )
