@@ -132,7 +132,9 @@ class SimulatedClock:
             await asyncio.sleep(max(0.0, left_ns / NS / self.speed - TIMER_SECONDS))
 
     def attend(self) -> None:
-        """From now on time waits for the running event loop."""
+        """From now on time waits for the running event loop; real time does not."""
+        if self.speed == 1:
+            return
         self._shared[_Place.TURN_NS] = self._real.monotonic_ns()
         asyncio.get_running_loop().call_later(_TURN_SECONDS, self.attend)
 

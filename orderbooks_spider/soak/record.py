@@ -62,7 +62,10 @@ class SoakRecord(_Entry, frozen=True, kw_only=True):
     schema: str = RECORD_SCHEMA
     environment: Literal["sandbox", "live"]
     speed: float
-    """Seconds of the archive's clock in a real second; 1.0 is real time."""
+    """Seconds of the archive's clock in a real second, at most: its clock waits while the machine is busy.
+
+    1.0 is real time.  A real millisecond of latency is so many of the archive's.
+    """
     commit: str
     begin_ns: int
     end_ns: int
@@ -87,6 +90,7 @@ class Sample(_Entry, frozen=True, kw_only=True):
     loop_lag_ms: float | None
     """Worst lateness of the event loop in the last minute by the health file, real milliseconds."""
     polls: int | None
+    """Slots of the last whole minute by the health file."""
     children_rss_bytes: int
 
 

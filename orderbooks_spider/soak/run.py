@@ -12,7 +12,14 @@ import yaml
 from orderbooks_spider.archive.durable import free_bytes
 from orderbooks_spider.clock import NS, SystemClock, iso_utc
 from orderbooks_spider.config import read_config
-from orderbooks_spider.errors import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEMS, ConfigError
+from orderbooks_spider.errors import (
+    EXIT_CONFIG,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_PROBLEMS,
+    ConfigError,
+    OrderbooksError,
+)
 from orderbooks_spider.sandbox.child import SandboxChild
 from orderbooks_spider.simulated_clock import Timekeeper
 from orderbooks_spider.soak.faults import COLLECTOR, EXCHANGE, Ballast, Faults, Targets
@@ -47,6 +54,7 @@ def run_soak(plan_file: Path, out: Path, say: Callable[[str], None]) -> int:
     Raises:
         ConfigError: the plan cannot be used, or *out* is in use.
         StorageError: *out* cannot be made.
+        OrderbooksError: the exchange failed; what was collected and recorded until then is there.
 
     """
     plan, real, interrupted = read_plan(plan_file), SystemClock(), Interrupted()
@@ -90,6 +98,7 @@ class _Soak:
         self.clock, self.truth = self.keeper.clock(COLLECTOR), self.keeper.clock(EXCHANGE)
         """The archive's wall clock; and the exchange's, which never steps."""
         self.begin_ns, self.begun_ns = self.clock.wall_ns(), self.truth.monotonic_ns()
+        self.end_ns: int | None = None
         variables = self.keeper.variables(COLLECTOR)
         self.supervisor = Supervisor(config, log / "collector.log", self.clock, variables, self.changed)
         self.store = RemoteStore(out / "remote", log / "remote.log")
@@ -100,7 +109,12 @@ class _Soak:
         self.faults = Faults(self.plan.faults, targets, self.clock, self.changed)
 
     def collect(self, interrupted: Interrupted) -> int:
-        """Run to the plan's end, or until it makes no sense any more; the command's exit code so far."""
+        """Run to the plan's end, or until it makes no sense any more; the command's exit code so far.
+
+        Raises:
+            OrderbooksError: the exchange ended by itself, or does not take a fault.
+
+        """
         plan = self.plan
         sample_due = Every(plan.sample_seconds, first=plan.sample_seconds)
         upload_due = Every(plan.upload_seconds, first=plan.upload_seconds)
@@ -118,10 +132,15 @@ class _Soak:
                 return EXIT_INTERRUPTED
             if self.supervisor.refused:
                 return EXIT_CONFIG
+            if (code := self.exchange.process.poll()) is not None:
+                raise OrderbooksError(
+                    f"the sandbox exchange ended with {code}: see {self.out}/log/exchange.log"
+                )
             time.sleep(TURN_SECONDS)
         self.uploader.finish()  # before the store comes back
         self.faults.end()
         self.supervisor.stop()
+        self.end_ns = self.clock.wall_ns()  # the last upload belongs to no second of collecting
         if plan.upload_seconds is not None:
             self.uploader.start()
         return EXIT_OK
@@ -147,7 +166,7 @@ class _Soak:
             speed=self.plan.speed,
             commit=self.commit,
             begin_ns=self.begin_ns,
-            end_ns=self.clock.wall_ns(),
+            end_ns=self.end_ns or self.clock.wall_ns(),
             config=self.plan_name,
             attached=False,
             faults=self.faults.done,
