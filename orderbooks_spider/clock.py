@@ -35,6 +35,9 @@ class Clock(Protocol):
     async def sleep_exactly(self, seconds: float) -> None:
         """Let *seconds* of this clock pass, for the price of some processor time."""
 
+    def timer_seconds(self, seconds: float) -> float:
+        """How long a timer of the event loop, and so of any library, takes for *seconds* of this clock."""
+
 
 class SystemClock:
     """The host's clocks."""
@@ -61,6 +64,10 @@ class SystemClock:
             await asyncio.sleep(seconds - TIMER_SECONDS)
         while self.monotonic_ns() < end_ns:  # noqa: ASYNC110 - nobody but the clock knows the moment
             await asyncio.sleep(0)
+
+    def timer_seconds(self, seconds: float) -> float:
+        """The same: timers follow the host's clock."""
+        return seconds
 
 
 def iso_utc(ns: int) -> str:

@@ -149,6 +149,12 @@ class Config(_Section, frozen=True):
         """``host[:port]`` of every server that may be asked anything."""
         return frozenset(urlsplit(url).netloc for url in (self.venue.gamma_url, self.venue.clob_url))
 
+    @property
+    def on_loopback(self) -> bool:
+        """Whether both venue URLs name this machine by its loopback address."""
+        urls = (self.venue.gamma_url, self.venue.clob_url)
+        return all(urlsplit(url).hostname == "127.0.0.1" for url in urls)
+
     def told(self) -> dict[str, Any]:
         """The effective settings as manifests keep them: of a ping URL only that there is one."""
         settings: dict[str, Any] = msgspec.to_builtins(self)

@@ -47,6 +47,10 @@ class FakeClock:
         """Sleep: this clock is never late."""
         await self.sleep(seconds)
 
+    def timer_seconds(self, seconds: float) -> float:
+        """The same: nothing real waits for this clock."""
+        return seconds
+
     def advance(self, seconds: float) -> None:
         """Let *seconds* pass on both clocks."""
         self._monotonic_ns += round(seconds * NS)

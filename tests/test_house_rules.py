@@ -31,7 +31,7 @@ SCRIPTS = sorted([*(ROOT / "scripts").glob("*.py"), *(ROOT / "scripts").glob("*.
 SKINS = {"spiders", "pipelines", "extensions"}
 """The areas that know Scrapy; scripts, which stand outside the package, may start it too."""
 CORES = {"polymarket", "archive", "normalize", "report", "status", "offload", "soak"}
-SANDBOX_USES = {"sandbox", "clock", "errors", "polymarket", "config"}
+SANDBOX_USES = {"sandbox", "clock", "simulated_clock", "errors", "polymarket", "config"}
 SANDBOX_LIBRARIES = {"aiohttp", "multidict", "yarl", "msgspec", "yaml"}
 """The server with the types of its requests, and how fault plans are read."""
 FREE = {"__version__"}
@@ -83,7 +83,7 @@ def may_import(importer: str, imported: str) -> bool:
     if importer == "sandbox":
         return imported in SANDBOX_USES
     if imported == "sandbox":
-        return importer in {"spiders", "extensions"}
+        return importer in {"spiders", "extensions", "soak"}
     if {importer, imported} == {"spiders", "pipelines"}:
         return False
     return rank(importer) >= rank(imported)

@@ -60,6 +60,7 @@ class StampingDownloadHandler(BaseDownloadHandler):
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
         run = run_of(crawler.settings)
+        timeout_seconds = run.clock.timer_seconds(run.config.polling.timeout_seconds)
         self._hosts = run.config.hosts
         self._clock = run.clock
         self._max_bytes = crawler.settings.getint("DOWNLOAD_MAXSIZE")
@@ -67,7 +68,7 @@ class StampingDownloadHandler(BaseDownloadHandler):
             # No limit of connections: a poll that waited for one would be stamped before it was sent.
             connector=aiohttp.TCPConnector(limit=0, ssl=ssl.create_default_context()),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=run.config.polling.timeout_seconds),
+            timeout=aiohttp.ClientTimeout(total=timeout_seconds),
             headers={
                 "User-Agent": run.config.venue.user_agent,
                 "Accept": "application/json",

@@ -72,7 +72,7 @@ class Health:
                 await self._beat()
             except Exception:  # a bug here must not end what tells of all others
                 logger.exception("the health of the run could not be told")
-            await asyncio.sleep(INTERVAL_SECONDS)
+            await self._run.clock.sleep(INTERVAL_SECONDS)
 
     async def _beat(self) -> None:
         disk = await asyncio.to_thread(self._look_at_disk)  # the system may make us wait for either

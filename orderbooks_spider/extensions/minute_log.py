@@ -63,7 +63,7 @@ class MinuteLog:
 
     async def _log_minutes(self) -> None:
         while True:
-            await asyncio.sleep(INTERVAL_SECONDS)
+            await self._clock.sleep(INTERVAL_SECONDS)
             self._log()
 
     def _log(self) -> None:

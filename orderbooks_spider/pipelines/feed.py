@@ -195,7 +195,7 @@ class FeedPipeline:
             if self._run.clock.monotonic_ns() - looked_ns >= SPACE_SECONDS * NS:
                 looked_ns = self._run.clock.monotonic_ns()
                 self._watch_storage()
-            await asyncio.sleep(TICK_SECONDS)
+            await self._run.clock.sleep(TICK_SECONDS)
             for exporter in self._feeds.values():
                 try:
                     await exporter.writer.tick()

@@ -28,6 +28,7 @@ from aiohttp import web
 from orderbooks_spider.errors import EXIT_CONFIG, EXIT_OK, ConfigError, OrderbooksError
 from orderbooks_spider.sandbox.exchange import Exchange, Setup
 from orderbooks_spider.sandbox.plan import Plan, parse_plan
+from orderbooks_spider.simulated_clock import clock_of, let_time_wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -102,7 +103,9 @@ async def _serve(args: argparse.Namespace) -> int:
     plan = _plan_of(args.faults) if args.faults else Plan()
     tls = _tls_of(args.tls_cert, args.tls_key) if args.tls_cert else None
     replay = tuple(args.replay or ())
-    exchange = Exchange(Setup(args.seed, plan, replay, args.served_log, args.listed_ahead_hours))
+    clock = clock_of()
+    setup = Setup(args.seed, plan, replay, args.served_log, args.listed_ahead_hours)
+    exchange = Exchange(setup, clock)
     runner = web.ServerRunner(exchange.make_server(), shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:
@@ -114,6 +117,7 @@ async def _serve(args: argparse.Namespace) -> int:
         if args.with_parent:
             threading.Thread(target=_until_parent_ends, args=(loop, stop), daemon=True).start()
         gc.freeze()  # what start-up built stays; collecting it again would delay answers
+        let_time_wait(clock)
         print(f"sandbox exchange at {_url(args, port)}", flush=True)  # noqa: T201 - the promised line
         await stop.wait()
     finally:

@@ -7,13 +7,13 @@ import re
 import select
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from orderbooks_spider.clock import NS, SystemClock
 from orderbooks_spider.errors import OrderbooksError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
 _READY = re.compile(rb"sandbox exchange at (https?://\S+)\n")
@@ -34,8 +34,16 @@ class SandboxChild:
         self.url = url
 
     @classmethod
-    def start(cls, args: Sequence[str] = (), timeout_seconds: float = START_SECONDS) -> Self:
-        """Start the child with more *args* of the command line, and wait until it serves.
+    def start(
+        cls,
+        args: Sequence[str] = (),
+        timeout_seconds: float = START_SECONDS,
+        variables: Mapping[str, str] | None = None,
+        stderr: IO[bytes] | None = None,
+    ) -> Self:
+        """Start the child with more *args* and environment *variables*, and wait until it serves.
+
+        It complains on our own stderr unless another is given.
 
         Raises:
             OrderbooksError: it ended, or printed no URL in time; its own error line is on stderr.
@@ -43,11 +51,13 @@ class SandboxChild:
         """
         command = [sys.executable, "-m", "orderbooks_spider.sandbox", "--port", "0", "--with-parent", *args]
         # The same import path as ours: under scrapyd the package comes from an egg.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        paths = os.pathsep.join(path for path in sys.path if path)
+        environment = {**os.environ, "PYTHONPATH": paths, **(variables or {})}
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=stderr,
             env=environment,
             start_new_session=True,  # Ctrl-C in a terminal is meant for the parent
         )

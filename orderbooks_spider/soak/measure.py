@@ -19,9 +19,9 @@ from orderbooks_spider.report.numbers import Check
 from orderbooks_spider.report.slots import coverage
 from orderbooks_spider.soak.account import first_answers, read_account
 from orderbooks_spider.soak.numbers import Restart, Soak
-from orderbooks_spider.soak.record import SAMPLES_FILE, read_record, read_samples
+from orderbooks_spider.soak.record import NOT_INJECTED, SAMPLES_FILE, read_record, read_samples
 from orderbooks_spider.soak.samples import deaths_of, lag_of, processes_of, sampling_of, uptime_of
-from orderbooks_spider.soak.schedule import NOT_INJECTED, SETTLE_SECONDS, moments_of, spans_of
+from orderbooks_spider.soak.schedule import SETTLE_SECONDS, moments_of, spans_of
 from orderbooks_spider.soak.stored import (
     discovery_of,
     disk_of,

@@ -7,7 +7,7 @@ that is the exchange's time, of which ``speed`` seconds pass in a real one.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import msgspec
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 RECORD_FILE = "soak.json"
 SAMPLES_FILE = "samples.jsonl"
+
+NOT_INJECTED: Final = "not injected: "
+"""How the detail of a planned fault begins that could not be made; it explains nothing."""
 
 RECORD_SCHEMA = "orderbooks.soak/1"
 SAMPLE_SCHEMA = "orderbooks.soak_sample/1"
@@ -62,7 +65,10 @@ class SoakRecord(_Entry, frozen=True, kw_only=True):
     schema: str = RECORD_SCHEMA
     environment: Literal["sandbox", "live"]
     speed: float
-    """Seconds of the archive's clock in a real second; 1.0 is real time."""
+    """Seconds of the archive's clock in a real second, at most: its clock waits while the machine is busy.
+
+    1.0 is real time.  A real millisecond of latency is so many of the archive's.
+    """
     commit: str
     begin_ns: int
     end_ns: int
@@ -87,6 +93,7 @@ class Sample(_Entry, frozen=True, kw_only=True):
     loop_lag_ms: float | None
     """Worst lateness of the event loop in the last minute by the health file, real milliseconds."""
     polls: int | None
+    """Slots of the last whole minute by the health file."""
     children_rss_bytes: int
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from orderbooks_spider.clock import NS
+from orderbooks_spider.soak.record import NOT_INJECTED
 from orderbooks_spider.throttle import LONGEST_PAUSE_NS
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ DISCOVERY_SECONDS: Final = 60.0
 """On the archive's clock: behind the first answer the markets of the other windows may be found so late."""
 SETTLE_SECONDS: Final = 2.0
 """Real seconds in which a process notices what has changed."""
-NOT_INJECTED: Final = "not injected: "
-"""How the detail of a planned fault begins that could not be made; it explains nothing."""
 _PAUSE: Final = LONGEST_PAUSE_NS / NS
 
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 from scrapy import Spider, signals
 
-from orderbooks_spider.clock import SystemClock
 from orderbooks_spider.config import Config, Venue, read_config
+from orderbooks_spider.errors import ConfigError
 from orderbooks_spider.items import EventItem, MarketItem
 from orderbooks_spider.polymarket.answers import Answer, result_of, text_of
 from orderbooks_spider.run import SETTING, Run, job_begins, job_ends
 from orderbooks_spider.sandbox.child import SandboxChild
+from orderbooks_spider.simulated_clock import VARIABLE, SimulatedClock, clock_of, let_time_wait
 from orderbooks_spider.spiders.stop import stop_on_signals
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
     from orderbooks_spider.items import Row, Rows
     from orderbooks_spider.polymarket.gamma import Refusal, Sighting
-
-CLOCK_SETTING = "ORDERBOOKS_CLOCK"
-"""A Scrapy setting that replaces the host's clock, for simulated time."""
 
 
 class ArchiveSpider(Spider):
@@ -44,7 +42,11 @@ class ArchiveSpider(Spider):
         """
         spider = super().from_crawler(crawler, *args, **kwargs)
         chosen = config if isinstance(config, Config) else read_config(config)
-        clock = crawler.settings.get(CLOCK_SETTING) or SystemClock()
+        clock = clock_of()
+        if isinstance(clock, SimulatedClock) and not (chosen.environment == "sandbox" and chosen.on_loopback):
+            raise ConfigError(
+                f"{VARIABLE}: a simulated clock is for environment: sandbox with venue URLs on 127.0.0.1 only"
+            )
         spider.run = Run(_with_sandbox(chosen, crawler), clock, clock.wall_ns())
         crawler.settings.set(SETTING, spider.run, priority="spider")
         return spider
@@ -52,6 +54,7 @@ class ArchiveSpider(Spider):
     async def start(self) -> AsyncIterator[Any]:
         """Run the job; rows go to the pipelines from where they arise, so nothing is yielded."""
         self.run.begin()
+        let_time_wait(self.run.clock)
         stop_on_signals(self.crawler)  # under `scrapy crawl` and scrapyd too
         try:
             await self.crawler.signals.send_catch_log_async(job_begins, write_event=self.event)
