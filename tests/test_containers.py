@@ -328,7 +328,7 @@ def test_commands_are_in_image(objects: list[Object]) -> None:
 
 
 def test_page_makes_purge_of_offload() -> None:
-    """The page's one edit of the offload's job makes it the purge of the same archive, with the same remote."""
+    """The page's edit of the offload's job makes it the purge of the same archive, with the same remote."""
     page = (PROJECT / "docs/KUBERNETES_DEPLOYMENT.md").read_text("utf-8")
     (edit,) = re.findall(r"^  sed '(.*)' \| kubectl apply", page, re.MULTILINE)
     # Long form, as kubectl prints it.
