@@ -315,6 +315,9 @@ say '== alerts'
 receiver
 block alert
 promise 'the hook is run' within 10 hook_said 'test failed'
+block watch
+inside systemctl start polymarket-orderbook-status.service >/dev/null 2>&1 || true
+promise 'a collector that is down is told by the status unit' within 10 hook_said 'polymarket-orderbook-status.service failed: exit-code'
 segment=$(inside find $archive/raw/polymarket/books -name '*.jsonl.gz' | head -n 1)
 inside cp -a "$segment" /var/tmp/whole
 inside truncate --size=-1 "$segment"
@@ -337,6 +340,10 @@ block release
 block upgrade-check
 block upgrade
 promise 'the second release runs' within 30 answers
+lives() { inside systemctl start polymarket-orderbook-status.service >/dev/null 2>&1 || [ "$(show polymarket-orderbook-status.service ExecMainStatus)" = 1 ]; }
+promise 'the status unit sees that it lives' lives # 1: degraded, for some minutes after a stop
+inside journalctl --quiet --no-pager --lines 40 --output cat --unit polymarket-orderbook-status.service >"$machine.out" 2>&1
+last_output
 promise 'the link says so' [ "$(inside readlink /opt/orderbooks/app)" = releases/second ]
 block rollback
 promise 'the first runs again' within 30 answers
