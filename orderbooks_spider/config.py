@@ -191,7 +191,8 @@ def load(path: str | Path) -> Config:
 def read_config(path: str | None) -> Config:
     """Load *path*, or the file that ``ORDERBOOKS_CONFIG`` names, or the live example.
 
-    Under scrapyd no ``config/`` lies beside the egg: then the defaults are the live example's.
+    Under scrapyd no ``config/`` lies beside the egg, and who runs a command as another user may stand in a
+    folder that this one cannot enter, such as root's home: then the defaults are the live example's.
 
     Raises:
         ConfigError: see :func:`load`.
@@ -200,7 +201,7 @@ def read_config(path: str | None) -> Config:
     chosen = path or os.environ.get(ENVIRONMENT_VARIABLE)
     if chosen:
         return load(chosen)
-    return load(DEFAULT_FILE) if Path(DEFAULT_FILE).exists() else Config()
+    return load(DEFAULT_FILE) if os.access(DEFAULT_FILE, os.R_OK) else Config()
 
 
 def parse(raw: Any, *, source: str) -> Config:

@@ -1,4 +1,4 @@
-"""How a command ends whose reader may stop early (``| head``): quietly, by SIGPIPE, as any other filter."""
+"""How a command ends that people run: by Ctrl-C with one line, by ``| head`` quietly as any other filter."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
+
+from orderbooks_spider.errors import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +22,9 @@ def end_with(main: Callable[[], int]) -> NoReturn:
     try:
         code = main()
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201 - a command's one line for its user
+        code = EXIT_INTERRUPTED
     except BrokenPipeError:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGPIPE)

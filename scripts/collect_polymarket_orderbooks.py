@@ -51,10 +51,11 @@ def main() -> int:
         if arguments.check_config:
             polling, archive = config.polling, config.archive
             watcher = config.health.host
+            asked = " and ".join(sorted(config.hosts)) or "a sandbox exchange of its own"
             print(
                 f"{arguments.config}: ok: {config.environment}, {polling.mode} every "
                 f"{polling.interval_seconds:g} s, windows {' '.join(config.discovery.windows)}, "
-                f"into {archive.root}, asking {' and '.join(sorted(config.hosts))} "
+                f"into {archive.root}, asking {asked} "
                 f"as {config.venue.user_agent!r}" + (f", pinging {watcher} while healthy" if watcher else "")
             )
             return EXIT_OK

@@ -23,6 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from orderbooks_spider.filter_end import end_with
 from orderbooks_spider.offload import command, text
 from orderbooks_spider.offload.upload import Upload
 
@@ -49,4 +50,4 @@ def _upload(job: command.Job) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

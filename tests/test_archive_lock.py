@@ -7,10 +7,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from orderbooks_spider.archive import layout
-from orderbooks_spider.archive.lock import ArchiveLock, Holder, holder_of
+from orderbooks_spider.archive.lock import ArchiveLock, Holder, holder_of, is_running
 from orderbooks_spider.archive.sealer import child_environment
 from orderbooks_spider.errors import EXIT_LOCKED, LockedError
 
@@ -80,3 +81,15 @@ def test_asking_for_the_holder_makes_no_file(tmp_path: Path) -> None:
     """A reader changes nothing in an archive."""
     assert holder_of(tmp_path, "c0") is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_collector_runs_whose_process_lives(tmp_path: Path) -> None:
+    """Who holds the lock runs if its pid lives, another user's too; a gone or senseless one is dead."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    with ArchiveLock.acquire(tmp_path, "c0", "run") as lock:
+        for pid, running in ((os.getpid(), True), (1, True), (gone.pid, False), (2**40, False)):
+            holder = Holder(pid, "run", os.uname().nodename)
+            os.ftruncate(lock.descriptor, 0)
+            os.pwrite(lock.descriptor, msgspec.json.encode(holder), 0)
+            assert is_running(tmp_path, "c0") is running, pid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orderbooks_spider.config import Config, read_config
 from orderbooks_spider.sandbox.child import SandboxChild
 from tests.collector import PROJECT, Collector, finish
 
@@ -66,12 +68,16 @@ def test_missing_config_is_one_line_and_78(tmp_path: Path) -> None:
     assert "absent.yaml" in complaint(ended)
 
 
-def test_check_config_says_what_it_means(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("venue", "asked"), [("http://127.0.0.1:9", "127.0.0.1:9"), ("sandbox", "a sandbox exchange of its own")]
+)
+def test_check_config_says_what_it_means(venue: str, asked: str, tmp_path: Path) -> None:
     """``--check-config`` reads the file, sends nothing, writes nothing, and exits 0."""
-    collector = Collector(tmp_path, "http://127.0.0.1:9")
+    collector = Collector(tmp_path, venue)
     ended = finish(collector.start("--check-config"))
     assert ended.returncode == 0
     assert "sandbox, book every 0.5 s, windows 5m" in ended.stdout
+    assert f", asking {asked} as " in ended.stdout
     assert not collector.root.exists()
 
 
@@ -218,3 +224,23 @@ def test_senseless_argument_says_what_was_expected(seconds: str) -> None:
     )  # fmt: skip
     assert ended.returncode == 2
     assert ended.stderr.endswith(f"argument --seconds: expected a positive number, saw {seconds!r}\n")
+
+
+def read_config_as_nobody(folder: Path) -> None:
+    """Stand in *folder* as somebody who may not enter it, and ask for the config that nobody named."""
+    os.environ.pop("ORDERBOOKS_CONFIG", None)
+    os.chdir(folder)
+    folder.chmod(0)
+    if os.geteuid() == 0:
+        os.setuid(65534)
+    assert read_config(None) == Config()
+
+
+def test_no_config_is_looked_for_where_nobody_may_look(tmp_path: Path) -> None:
+    """`runuser` in root's home leaves another user in a folder closed to it: the defaults hold there."""
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    child = multiprocessing.get_context("fork").Process(target=read_config_as_nobody, args=(closed,))
+    child.start()
+    child.join()
+    assert child.exitcode == 0

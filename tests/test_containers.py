@@ -224,13 +224,16 @@ def test_collector_reads_config_of_its_pod(objects: list[Object], tmp_path: Path
 
 
 def test_offload_goes_where_its_archive_is(objects: list[Object]) -> None:
-    """Live, each pod has one offload, of its claim and on its node; the sandbox has none."""
+    """Live, each pod has one offload: of its claim, on its node, to a folder of its own; the sandbox none."""
     (collector,) = of_kind(objects, "StatefulSet")
     (claim,) = collector["spec"]["volumeClaimTemplates"]
     assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
     live = "environment: live" in next(iter(configs(objects).values()))
     wanted = [f"{collector['metadata']['name']}-{n}" for n in range(collector["spec"]["replicas"])]
-    found = []
+    (remote,) = re.findall(
+        r"rclone config create (\w+) ", (PROJECT / "config/rclone.example.md").read_text("utf-8")
+    )
+    found, destinations = [], set()
     for pod in pods(objects)[1:]:
         (near,) = pod["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
         name = near["labelSelector"]["matchLabels"]["statefulset.kubernetes.io/pod-name"]
@@ -243,7 +246,11 @@ def test_offload_goes_where_its_archive_is(objects: list[Object]) -> None:
         ]
         assert claims == [f"{claim['metadata']['name']}-{name}"]
         found.append(name)
+        environment = {item["name"]: item["value"] for item in container["env"]}
+        destinations.add(environment["ORDERBOOKS_RCLONE_DEST"])
     assert sorted(found) == (wanted if live else [])
+    assert len(destinations) == len(found)
+    assert all(destination.startswith(f"{remote}:") for destination in destinations)
 
 
 def test_names_agree(objects: list[Object]) -> None:
@@ -318,3 +325,20 @@ def test_commands_are_in_image(objects: list[Object]) -> None:
         runner = sys.executable if program == "python" else program
         done = subprocess.run([runner, script, "--help"], cwd=PROJECT, capture_output=True, check=False)
         assert done.returncode == 0
+
+
+def test_page_makes_purge_of_offload() -> None:
+    """The page's edit of the offload's job makes it the purge of the same archive, with the same remote."""
+    page = (PROJECT / "docs/KUBERNETES_DEPLOYMENT.md").read_text("utf-8")
+    (edit,) = re.findall(r"^  sed '(.*)' \| kubectl apply", page, re.MULTILINE)
+    # Long form, as kubectl prints it.
+    offload = yaml.safe_load((KUBERNETES / "offload/offload.yaml").read_text("utf-8"))
+    printed = yaml.safe_dump(offload, default_flow_style=False)
+    edited = subprocess.run(["sed", edit], input=printed, capture_output=True, text=True, check=True).stdout
+    (before,), (after,) = (
+        made["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+        for made in (offload, yaml.safe_load(edited))
+    )
+    assert after.pop("args") == ["python", "scripts/purge_offloaded.py", "--execute", "/data/archive"]
+    assert before.pop("args")[-1] == "/data/archive"
+    assert after == before

@@ -169,6 +169,18 @@ def test_unreadable_record_stops_uploads_and_fails_verify(known: Operator) -> No
     assert (code, [problem["rung"] for problem in report["problems"]]) == (1, ["layout"])
 
 
+def test_proof_that_cannot_be_written_down_is_no_success(operator: Operator) -> None:
+    """Where the upload manifest cannot be stored the command ends with 74, and claims no recorded proof."""
+    layout.offload_folder(operator.root).write_text("in the way", encoding="ascii")
+    done = operator.upload("--execute")
+    assert done.returncode == 74
+    assert str(layout.offload_folder(operator.root)) in done.stderr
+    assert done.stdout.endswith("PROVEN, BUT NOT WRITTEN DOWN HERE: the next run looks again\n")
+    layout.offload_folder(operator.root).unlink()
+    again = operator.upload("--execute")
+    assert (again.returncode, "0 files, 0 bytes" in again.stdout, len(operator.records())) == (0, True, 1)
+
+
 def test_no_rclone_is_said(operator: Operator) -> None:
     """Without rclone both commands end with 78 and the packages that bring it."""
     (operator.folder / "path/rclone").unlink()

@@ -78,6 +78,7 @@ def test_upload_is_dry_then_proven_then_idle(operator: Operator) -> None:
     before = len(uploads(operator))
     again = operator.upload("--execute")
     assert again.returncode == 0
+    assert again.stdout.endswith("nothing to send: all that is here was proven at gd:orderbooks before\n")
     assert len(uploads(operator)) == before
     assert len(operator.records()) == 1
 
@@ -123,14 +124,17 @@ def test_killed_upload_is_resumed(operator: Operator, *, whole_group: bool) -> N
 
 
 @pytest.mark.slow
-def test_stopped_upload_ends_its_rclone(operator: Operator) -> None:
-    """SIGTERM ends the upload and its rclone at once; the next run goes on."""
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_upload_ends_its_rclone(operator: Operator, sign: signal.Signals) -> None:
+    """SIGTERM and Ctrl-C end the upload and its rclone at once, in words; the next run goes on."""
     hold = operator.store.fault(r"POST /upload/", "hold")
     process = operator.start(UPLOAD, operator.root, "--execute")
     assert hold.reached.wait(60)
-    process.terminate()
-    process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM
+    process.send_signal(sign)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + sign
+    assert "NOT ALL PROVEN" in stdout
+    assert "Traceback" not in stderr
     hold.go_on.set()
     assert operator.upload("--execute").returncode == 0
     assert operator.remote_files() == operator.local_files()

@@ -110,6 +110,16 @@ def test_killed_collector_is_down_and_its_dead_slots_are_counted(tmp_path: Path)
     assert (gap.cause, gap.tokens, gap.from_ns) == ("process_down", 2, START_NS + 20 * NS + PHASE_NS)
 
 
+def test_token_without_a_row_is_told_by_its_id(tmp_path: Path) -> None:
+    """Windows that began after the death have tokens whose outcome no row tells: each keeps its own line."""
+    asyncio.run(_until_death(Collector(tmp_path), lived=0, planned_moments=60))
+    report = at(tmp_path, 40)
+    shown = [line for line in text.lines(report) if "last book" in line]
+    assert len(set(shown)) == len(only(report).tokens) == 2
+    for line, token in zip(shown, only(report).tokens, strict=True):
+        assert line.endswith(f" token …{token.token_id[-6:]}: none within the hour (process_down)")
+
+
 async def _until_death(collector: Collector, *, lived: int, planned_moments: int) -> None:
     """Poll for a while of a longer plan, and end as a killed process does."""
     from tests.archives import DOWN, UP, plan

@@ -85,6 +85,26 @@ def test_systemd_would_name_a_mistyped_key(server: Path) -> None:
 
 
 @needs_systemd
+def test_systemd_has_nothing_to_say_of_the_page_s_addition(server: Path) -> None:
+    """The purge that the page adds to the uploader is understood, and its script has such options."""
+    name, text = re.findall(
+        r"^cat >/etc/systemd/system/(\S+)/purge.conf <<'UNIT'\n(.*?)^UNIT$", PAGE, re.MULTILINE | re.DOTALL
+    )[0]
+    addition = server / "etc" / "systemd" / "system" / name / "purge.conf"
+    addition.parent.mkdir()
+    addition.write_text(text, encoding="utf-8")
+    unit = COLLECTOR.with_name(name.removesuffix(".d"))
+    done = verify(server, unit)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+    words = values(addition, "ExecStart")[0].split()
+    script = PROJECT / words[1].removeprefix(APP)
+    told = subprocess.run(
+        [sys.executable, script, "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert all(option in told for option in words[2:] if option.startswith("--"))
+
+
+@needs_systemd
 @each_service
 def test_exposure_is_small(unit: Path) -> None:
     """``systemd-analyze security`` scores each service at most 1.5 of 10."""

@@ -10,7 +10,6 @@ import fcntl
 import os
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,6 +18,7 @@ from orderbooks_spider.archive import durable, layout
 from orderbooks_spider.errors import LockedError
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
@@ -143,8 +143,19 @@ def _wait(descriptor: int, path: Path, busy: str) -> None:
 
 
 def _is_dead(holder: Holder) -> bool:
-    """Whether the pid is gone from this very host; elsewhere nobody can say."""
-    return holder.host == os.uname().nodename and not Path(f"/proc/{holder.pid}").exists()
+    """Whether the pid is gone from this very host; elsewhere nobody can say.
+
+    The kernel is asked and not ``/proc``, which a hardened unit hides from other units (``ProtectProc=``).
+    """
+    if holder.host != os.uname().nodename:
+        return False
+    try:
+        os.kill(holder.pid, 0)
+    except PermissionError:
+        return False  # another user's, and there
+    except (ProcessLookupError, OverflowError):
+        return True
+    return False
 
 
 def _read(descriptor: int) -> Holder | None:

@@ -39,6 +39,10 @@ def upload_end(upload: Upload, *, execute: bool) -> Iterator[str]:
         yield f"     {sha256}"
     if not execute:
         yield "dry run: nothing was sent; --execute sends it"
+    elif upload.complete and not upload.proven:
+        yield f"nothing to send: all that is here was proven at {upload.rclone.destination} before"
+    elif upload.complete and upload.record is None:
+        yield "PROVEN, BUT NOT WRITTEN DOWN HERE: the next run looks again"
     elif upload.complete:
         yield f"PROVEN: {_sum(item.bytes for item in upload.proven)} at {upload.rclone.destination}"
     else:

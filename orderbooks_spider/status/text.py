@@ -108,9 +108,11 @@ def _clock(report: CollectorReport) -> str:
 
 
 def _token(token: TokenReport) -> str:
-    age = "none within the hour" if token.seconds is None else f"{span(token.seconds)} ago"
-    cause = "" if token.cause is None else f", since then {token.cause}"
-    return f"{token.market_slug} {token.outcome or ''}: {age}{cause}"
+    # Outcomes stand in rows: of a token without one only the id is known.
+    name = f"{token.market_slug} {token.outcome or f'token …{token.token_id[-6:]}'}"
+    if token.seconds is None:
+        return f"{name}: none within the hour" + (f" ({token.cause})" if token.cause else "")
+    return f"{name}: {span(token.seconds)} ago" + (f", since then {token.cause}" if token.cause else "")
 
 
 def _row(name: str, text: str) -> str:

@@ -315,6 +315,9 @@ say '== alerts'
 receiver
 block alert
 promise 'the hook is run' within 10 hook_said 'test failed'
+block watch
+inside systemctl start polymarket-orderbook-status.service >/dev/null 2>&1 || true
+promise 'a collector that is down is told by the status unit' within 10 hook_said 'polymarket-orderbook-status.service failed: exit-code'
 segment=$(inside find $archive/raw/polymarket/books -name '*.jsonl.gz' | head -n 1)
 inside cp -a "$segment" /var/tmp/whole
 inside truncate --size=-1 "$segment"
@@ -337,22 +340,30 @@ block release
 block upgrade-check
 block upgrade
 promise 'the second release runs' within 30 answers
+lives() { inside systemctl start polymarket-orderbook-status.service >/dev/null 2>&1 || [ "$(show polymarket-orderbook-status.service ExecMainStatus)" = 1 ]; }
+promise 'the status unit sees that it lives' lives # 1: degraded, for some minutes after a stop
+inside journalctl --quiet --no-pager --lines 40 --output cat --unit polymarket-orderbook-status.service >"$machine.out" 2>&1
+last_output
 promise 'the link says so' [ "$(inside readlink /opt/orderbooks/app)" = releases/second ]
 block rollback
 promise 'the first runs again' within 30 answers
 promise 'the link says so' [ "$(inside readlink /opt/orderbooks/app)" = releases/first ]
 
-say '== upload'
-if inside test -e /opt/orderbooks/app/scripts/upload_archive_rclone.sh; then
-    reader_knows destination=/var/lib/orderbooks/remote
-    block uploader
-    promise 'the service uploads (to a local remote)' inside systemctl start polymarket-orderbook-uploader.service
-    inside sh -c 'systemctl status --no-pager polymarket-orderbook-uploader.service || true' >"$machine.out" 2>&1
-    last_output
-else
-    block uploader
-    say '  --    upload_archive_rclone.sh is not in this commit; its timer was only enabled'
-fi
+say '== upload and purge (to a local remote)'
+reader_knows destination=/var/lib/orderbooks/remote
+inside sh -c ': >rclone.conf'
+block remote
+block upload-look
+last_output
+block uploader
+last_output
+promise 'the service uploads' [ "$(show polymarket-orderbook-uploader.service Result)" = success ]
+block purge
+last_output
+block purge-hourly
+promise 'with the purge behind it the service ends well too' inside systemctl start polymarket-orderbook-uploader.service
+inside journalctl --quiet --no-pager --lines 6 --output cat --unit polymarket-orderbook-uploader.service >"$machine.out" 2>&1
+last_output
 
 say '== move'
 block leave
