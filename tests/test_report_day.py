@@ -486,6 +486,19 @@ def test_damaged_books_are_named_and_the_rest_is_shown(archive: Path, tmp_path: 
     assert (results["missing"], report.numbers["books"]) == (len(raw_rows(archive, "books", date)), 0)
 
 
+def test_absent_books_are_named_alike_with_and_without_a_dataset(archive: Path, tmp_path: Path) -> None:
+    """A segment that is not here is named by its place in the archive, and no folder of the machine is."""
+    date = day_archive.DATES[1]
+    root = tmp_path / "archive"
+    path = damaged(archive, "books", date, root)
+    path.unlink()
+    normalize(root, tmp_path / "dataset")
+    found = [made_here(root, date, dataset) for dataset in (None, tmp_path / "dataset")]
+    assert found[0].problems[0].startswith(f"{path.relative_to(root)}: expected the segment of its manifest")
+    assert (found[0].html, found[0].json) == (found[1].html, found[1].json)
+    assert str(tmp_path) not in found[0].html.decode()
+
+
 def test_damaged_events_are_named_and_the_rest_is_shown(archive: Path, tmp_path: Path) -> None:
     """Without its events a day has fewer numbers, all of its polls, and a line that says so."""
     date = day_archive.DATES[1]

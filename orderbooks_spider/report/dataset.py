@@ -112,8 +112,8 @@ def make_dataset(
         elif path.exists():
             tasks.append(Task(root=str(segment.names.root.resolve()), out=str(out.resolve()), input=wanted))
         else:
-            error = f"{path}: expected the segment of its manifest, saw no file: fetch it from the remote"
-            done[wanted.file] = Done(input=wanted, error=error)
+            error = "expected the segment of its manifest, saw no file: fetch it from the remote"
+            done[wanted.file] = Done(input=wanted, error=f"{wanted.file}: {error}")
     total = sum(task.input.bytes for task in tasks)
     so_far = 0
     for result in run_all(tasks, workers, None):
