@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orderbooks_spider.archive.layout import HOUR_NS
+from orderbooks_spider.archive.lock import ArchiveLock
 from orderbooks_spider.clock import NS, iso_utc
 from orderbooks_spider.items import MarketItem
 from orderbooks_spider.normalize.files import TEMPORARY
@@ -34,6 +35,7 @@ from orderbooks_spider.normalize.run import normalise_archives
 from orderbooks_spider.normalize.tables import TABLES
 from orderbooks_spider.polymarket.market import read_market
 from tests.archives import (
+    COLLECTOR,
     INTERVAL_NS,
     PHASE_NS,
     START_NS,
@@ -438,6 +440,21 @@ def test_manifest_that_cannot_be_read_is_named(copy: Path, tmp_path: Path) -> No
     assert len(done.files("books")) == len(segments(copy)) - 1
 
 
+@pytest.mark.parametrize("feed", ["books", "events"])
+def test_segment_without_manifest_is_named(copy: Path, tmp_path: Path, feed: str) -> None:
+    """A sealed file that lost its manifest is never left out in silence; while it is sealed it is let be."""
+    out = made(copy, tmp_path / "out").out
+    path = min((copy / f"manifests/polymarket/{feed}").rglob("*.json"))
+    path.unlink()
+    file = path.relative_to(copy / "manifests").as_posix().replace(".manifest.json", ".jsonl.gz")
+    done = normalize(copy, out)
+    assert done.done.returncode == 1
+    assert f"raw/{file}: expected a manifest of this segment, saw none" in done.done.stderr
+    assert len(done.files("books")) == len(segments(copy)) - (feed == "books")
+    with ArchiveLock.acquire(copy, COLLECTOR, "run2"):
+        assert file not in normalize(copy, out).done.stderr
+
+
 def test_offloaded_segment_stays_normalised(copy: Path, tmp_path: Path) -> None:
     """A segment that was normalised and then purged here changes nothing; one that was not is asked for."""
     before = snapshot(made(copy, tmp_path / "out").out)
@@ -518,11 +535,17 @@ def test_roots_that_do_not_go_together(archive: Path, copy: Path, tmp_path: Path
 
 
 def test_what_cannot_be_done_is_one_line(archive: Path, tmp_path: Path) -> None:
-    """Absent and empty roots: 2; a dataset that cannot be written: 74; no scheduler there: 78."""
+    """Roots with nothing to read: 2; a dataset that cannot be written: 74; no scheduler there: 78."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("x")
     assert "saw no folder" in complaint(normalize(tmp_path / "nowhere", tmp_path / "out"), 2)
     assert "saw no sealed segments" in complaint(normalize(tmp_path / "empty", tmp_path / "out"), 2)
+    begun = Collector(tmp_path / "begun")
+    asyncio.run(collect(begun, 3, stop=False))
+    assert "saw only files that are not sealed yet" in complaint(normalize(begun.root, tmp_path / "out"), 2)
+    begun.abandon()
+    bare = shutil.copytree(archive, tmp_path / "bare", ignore=shutil.ignore_patterns("*.manifest.json"))
+    assert "saw segments without manifests" in complaint(normalize(bare, tmp_path / "out"), 2)
     assert not (tmp_path / "out").exists()
     assert "Not a directory" in complaint(normalize(archive, tmp_path / "file"), 74)
     line = complaint(normalize(archive, tmp_path / "out", "--scheduler", "nonsense"), 78)
