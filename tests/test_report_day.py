@@ -5,8 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -546,6 +551,21 @@ def test_page_that_cannot_be_written_is_named(archive: Path, tmp_path: Path) -> 
     report = report_day(archive, day_archive.DATES[0], tmp_path / "file" / "report.html")
     assert (report.done.returncode, len(report.done.stderr.splitlines())) == (74, 1)
     assert str(tmp_path / "file") in report.done.stderr
+
+
+def test_interrupted_report_leaves_nothing(archive: Path, tmp_path: Path) -> None:
+    """Ctrl-C in the middle ends with 130 and one line; neither a page nor a remain of the work is there."""
+    process = subprocess.Popen(
+        [sys.executable, "scripts/report_day.py", str(archive), "--date", day_archive.DATES[0],
+         "--out", str(tmp_path / "report.html"), "--workers", "2"],
+        cwd=PROJECT, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    while process.poll() is None and not list(tmp_path.rglob("*.parquet*")):
+        time.sleep(0.005)  # until the work has begun
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
+    _, said = process.communicate(timeout=120)
+    assert (process.returncode, said) == (130, "interrupted\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_without_an_archive_is_refused(tmp_path: Path) -> None:
