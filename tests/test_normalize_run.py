@@ -164,6 +164,26 @@ def test_missing_output_is_made_again(archive: Path, tmp_path: Path) -> None:
 # What the files are.
 
 
+def test_damaged_output_is_named(archive: Path, tmp_path: Path) -> None:
+    """A file of the dataset that cannot be read ends with 2 and its name; once deleted it is made again."""
+    out = made(archive, tmp_path / "out").out
+    path = next((out / "polls").rglob("polymarket_*.parquet"))
+    path.write_bytes(bytes(path.stat().st_size))
+    shutil.rmtree(out / "quality")  # or nobody would have a reason to read it
+    line = complaint(normalize(archive, out), 2)
+    assert line.startswith(f"{path}: not what was written: ")
+    path.unlink()
+    made(archive, out)
+    assert contents(out) == contents(made(archive, tmp_path / "fresh").out)
+
+
+def test_any_name_of_a_folder_will_do(archive: Path, tmp_path: Path) -> None:
+    """Blanks, brackets and stars in a path are taken as they are, and change no byte."""
+    folder = tmp_path / "my [1] data *?"
+    root = Path(shutil.copytree(archive, folder / "root"))
+    assert contents(made(root, folder / "out").out) == contents(made(archive, tmp_path / "out").out)
+
+
 def test_files_follow_schema_and_partition(archive: Path, tmp_path: Path) -> None:
     """Each file has its table's schema, its rows belong to the hour of its folder and stand in order."""
     dataset = made(archive, tmp_path / "out")

@@ -27,7 +27,7 @@ from orderbooks_spider.archive.manifest import encode
 from orderbooks_spider.cadence import Grid
 from orderbooks_spider.clock import NS, iso_utc, parse_utc
 from orderbooks_spider.config import Polling
-from orderbooks_spider.errors import ConfigError
+from orderbooks_spider.errors import ArchiveError, ConfigError
 from orderbooks_spider.normalize.faults import fault_of
 from orderbooks_spider.normalize.run import normalise_archives
 from orderbooks_spider.polymarket.book import parse_book, venue_hash
@@ -585,6 +585,22 @@ def test_dataset_must_hold_the_day(archive: Path, tmp_path: Path) -> None:
 
 
 # The page that explains it.
+
+
+def test_dataset_must_be_what_was_written(archive: Path, tmp_path: Path) -> None:
+    """A file of the day that was changed or removed is named, and no page is made of what is left."""
+    folder = tmp_path / "my [1] data *?"
+    date = day_archive.DATES[0]
+    dataset = normalize(archive, folder).out
+    assert made_here(archive, date, dataset).html == made_here(archive, date).html
+    path = next((dataset / "books" / f"date={date}").rglob("*.parquet"))
+    good = path.read_bytes()
+    path.write_bytes(good[:100] + bytes([good[100] ^ 1]) + good[101:])
+    with pytest.raises(ArchiveError, match="not what was written"):
+        made_here(archive, date, dataset)
+    path.unlink()
+    with pytest.raises(ArchiveError, match="saw none; normalise again"):
+        made_here(archive, date, dataset)
 
 
 def test_guide_explains_every_picture() -> None:
