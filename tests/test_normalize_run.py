@@ -17,7 +17,7 @@ import sys
 import termios
 import time
 import zlib
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,7 @@ from tests.dataset import PROJECT, SCRIPT, Dataset, Tables, normalize, start
 from tests.test_polymarket_market import raw_market
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from orderbooks_spider.items import PollItem
     from orderbooks_spider.polymarket.market import Market
@@ -123,11 +123,36 @@ def test_cluster_does_not_change_a_byte(archive: Path, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed", reason="needs: pip install distributed")
     made(archive, tmp_path / "here")
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
     ) as cluster:
         page = normalise_archives([archive], tmp_path / "there", scheduler=cluster.scheduler_address)
     assert page.errors == []
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
+
+
+def test_cluster_without_this_project_is_refused(archive: Path, tmp_path: Path) -> None:
+    """A worker that cannot import the project would keep its tasks for ever: it is named, and 78."""
+    distributed = pytest.importorskip("distributed", reason="needs: pip install distributed")
+    said = tmp_path / "scheduler.json"
+    words = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(said)]
+    with dask("scheduler", str(PROJECT), *words, "--port", "0"), dask("worker", "", *words, "--no-nanny"):
+        with distributed.Client(scheduler_file=str(said), set_as_default=False) as client:
+            client.wait_for_workers(1)
+            address = client.scheduler.address
+        line = complaint(normalize(archive, tmp_path / "out", "--scheduler", address), 78)
+    assert "expected orderbooks_spider 0.1.0 as here, saw none at tcp://127.0.0.1:" in line
+
+
+@contextmanager
+def dask(what: str, project: str, *words: str) -> Iterator[None]:
+    """A scheduler or worker in a process of its own, away from the project, which *project* may show it."""
+    command = [sys.executable, "-P", "-m", f"distributed.cli.dask_{what}", *words]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": project}, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 def test_second_run_touches_nothing(archive: Path, tmp_path: Path) -> None:

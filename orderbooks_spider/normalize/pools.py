@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
 from orderbooks_spider.errors import ConfigError, StorageError
+from orderbooks_spider.normalize.cluster import check_cluster
 from orderbooks_spider.normalize.segments import Done, Task, normalise
 from orderbooks_spider.workers import worker_pool
 
@@ -64,6 +65,7 @@ def _on_cluster(tasks: Sequence[Task], scheduler: str) -> Iterator[Done]:
     except (OSError, ValueError) as error:
         raise ConfigError(f"--scheduler: no Dask scheduler at {scheduler!r}: {error}") from error
     with client:
+        check_cluster(client)
         futures = client.map(normalise, tasks, pure=False)
         try:
             for future in distributed.as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]
