@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orderbooks_spider.archive import durable
 from orderbooks_spider.archive.layout import HOUR_NS
 from orderbooks_spider.clock import iso_utc
-from orderbooks_spider.errors import ArchiveError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,7 +32,6 @@ TEMPORARY: Final = ".parquet.tmp"
 ROW_GROUP: Final = 8192
 """Rows that are read together: some hours of one token at a poll a second, some 10 MB of levels."""
 ZSTD_LEVEL: Final = 3
-DAMAGED: Final = "not what was written"
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,41 +51,6 @@ def partition(hour_ns: int) -> str:
     """``date=2026-04-16/hour=08`` of the UTC hour that begins at *hour_ns*."""
     text = iso_utc(hour_ns)
     return f"date={text[:10]}/hour={text[11:13]}"
-
-
-def read_table(out: Path, output: Output, columns: list[str]) -> pl.DataFrame:
-    """*columns* of a file that was written before.
-
-    Raises:
-        ArchiveError: it is damaged.
-        StorageError: it cannot be read.
-
-    """
-    path = out / output.file
-    with durable.naming(path, "read"):
-        try:
-            frame = pl.read_parquet(path, columns=columns, hive_partitioning=False, glob=False)
-        except pl.exceptions.ComputeError as error:
-            raise ArchiveError(f"{path}: {DAMAGED}: {error}; delete it and run again") from error
-    return frame.select(columns)
-
-
-def check_digest(out: Path, output: Output) -> None:
-    """Hold a file that was written before to its digest.
-
-    Raises:
-        ArchiveError: it is damaged, or gone.
-        StorageError: it cannot be read.
-
-    """
-    path = out / output.file
-    if not path.exists():
-        raise ArchiveError(f"{path}: expected a file of the dataset, saw none; normalise again")
-    with durable.naming(path, "read"), path.open("rb") as file:
-        seen = hashlib.file_digest(file, "sha256").hexdigest()
-    if seen != output.sha256:
-        text = f"{path}: {DAMAGED}: expected sha256 {output.sha256}, saw {seen}"
-        raise ArchiveError(f"{text}; delete it and normalise again")
 
 
 def write_table(out: Path, table: Table, name: str, data: pa.Table) -> list[Output]:

@@ -17,9 +17,9 @@ from orderbooks_spider.archive.layout import HOUR_NS
 from orderbooks_spider.clock import iso_utc
 from orderbooks_spider.items import VENUE
 from orderbooks_spider.normalize import tables
-from orderbooks_spider.normalize.files import read_table
 from orderbooks_spider.normalize.planned import accounted_until, stretches
 from orderbooks_spider.normalize.polls import MARKET_COLUMNS, derived_polls, market_rows
+from orderbooks_spider.normalize.written import read_table
 from orderbooks_spider.polymarket.market import OUTCOMES
 from orderbooks_spider.universe import Window
 

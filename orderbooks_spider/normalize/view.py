@@ -14,8 +14,8 @@ from orderbooks_spider.archive.tally import Span
 from orderbooks_spider.clock import NS, parse_utc
 from orderbooks_spider.config import Shard
 from orderbooks_spider.items import BOOKS, EVENTS, FEEDS
-from orderbooks_spider.normalize.files import read_table
 from orderbooks_spider.normalize.plans import PLANS, read_plans
+from orderbooks_spider.normalize.written import read_table
 from orderbooks_spider.polymarket.market import OUTCOMES
 from orderbooks_spider.universe import Window
 

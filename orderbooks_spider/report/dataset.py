@@ -12,11 +12,11 @@ from orderbooks_spider.errors import ConfigError
 from orderbooks_spider.items import BOOKS
 from orderbooks_spider.normalize import manifest
 from orderbooks_spider.normalize.derive import derive
-from orderbooks_spider.normalize.files import check_digest
 from orderbooks_spider.normalize.pools import run_all
 from orderbooks_spider.normalize.segments import Done, Task
 from orderbooks_spider.normalize.tables import TABLES
 from orderbooks_spider.normalize.view import build_view
+from orderbooks_spider.normalize.written import check_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
