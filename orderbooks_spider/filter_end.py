@@ -1,7 +1,4 @@
-"""How a command ends that somebody stops: without a traceback.
-
-A reader that has enough (``| head``) ends it by SIGPIPE, as any other filter; Ctrl-C with one line.
-"""
+"""How a command ends that people run: by Ctrl-C with one line, by ``| head`` quietly as any other filter."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def end_with(main: Callable[[], int]) -> NoReturn:
-    """Run *main* and exit with its code, with 130 after Ctrl-C.
+    """Run *main* and exit with its code.
 
     SIGPIPE itself stays ignored while *main* works: with its default action a worker process that was
     killed would end the command without a word, by the pipe between them.
@@ -25,11 +22,11 @@ def end_with(main: Callable[[], int]) -> NoReturn:
     try:
         code = main()
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201 - a command's one line for its user
+        code = EXIT_INTERRUPTED
     except BrokenPipeError:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGPIPE)
         raise
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        code = EXIT_INTERRUPTED
     sys.exit(code)
