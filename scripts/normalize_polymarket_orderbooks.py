@@ -105,8 +105,11 @@ def _positive(argument: str) -> int:
 
 def _lines(made: Normalization, out: Path) -> Iterator[str]:
     """One screen."""
-    problems = f", {len(made.errors)} problems" if made.errors else ""
+    count = len(made.errors)
+    problems = f", {count:,} problem{'s' if count > 1 else ''}" if count else ""
     yield from text.table_lines(made)
+    yield ""
+    yield text.poll_line(made)
     yield ""
     yield from text.check_lines(made)
     yield ""

@@ -10,7 +10,7 @@ Examples:
 
 Exit codes: 0 made; 1 made, and segments could not be used or rows are missing (all are named, on the
 page too); 2 nothing on that day, or could not look; 74 FILE cannot be written; 78 roots or dataset do not
-go together.
+go together; 130 interrupted, and nothing was made.
 """
 
 from __future__ import annotations

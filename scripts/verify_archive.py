@@ -8,7 +8,8 @@ Examples:
   python scripts/verify_archive.py data --expect-head books/c0=SHA256 --expect-head events/c0=SHA256
   python scripts/verify_archive.py data --fetch
 
-Exit codes: 0 clean, 1 integrity problems (all are listed, each with rule and file), 2 could not check.
+Exit codes: 0 clean, 1 integrity problems (all are listed, each with rule and file), 2 could not check,
+130 interrupted.
 """
 
 from __future__ import annotations

@@ -131,6 +131,8 @@ def test_deleted_row_shows_in_polls_gaps_and_quality(tmp_path: Path) -> None:
     dataset = normalize(tmp_path / "archive", tmp_path / "out")
     assert dataset.done.returncode == 1
     assert f"1 slots of {SLUG}" in dataset.done.stderr
+    assert "polls: 49 ok, 1 planned without a row, see gaps\n" in dataset.done.stdout
+    assert dataset.done.stdout.endswith(", 1 problem\n")
     lost = dataset.read("polls").filter(~pl.col("recorded"))
     assert lost.select("token_id", "due_ns", "result", "answered").rows() == [(UP, gone_ns, "missing", False)]
     (gap,) = dataset.read("gaps").to_dicts()
@@ -172,6 +174,7 @@ def test_whole_archive_has_no_gap(tmp_path: Path) -> None:
     small_archive(tmp_path / "archive")
     dataset = normalize(tmp_path / "archive", tmp_path / "out")
     assert dataset.done.returncode == 0, dataset.done.stderr
+    assert "polls: 50 ok\n" in dataset.done.stdout
     assert dataset.read("quality")["coverage"].to_list() == [1.0, 1.0]
     assert dataset.read("polls")["recorded"].all()
     assert dataset.files("gaps") == []

@@ -96,11 +96,14 @@ def reckoned(rows: list[Row], slow: set[int]) -> Row:
     found["checks"] = [
         {
             "check": check.name,
-            "counted": sum(not row["unverifiable"] & check.mask for row in books),
-            "flagged": sum(bool(row["flags"] & check.mask) for row in books),
+            "counted": counted,
+            "flagged": flagged,
             "unverifiable": sum(bool(row["unverifiable"] & check.mask) for row in books),
+            "rate": flagged / counted if counted else None,
         }
         for check in CHECKS
+        for counted in [sum(not row["unverifiable"] & check.mask for row in books)]
+        for flagged in [sum(bool(row["flags"] & check.mask) for row in books)]
     ]
     return found
 

@@ -17,7 +17,7 @@ import sys
 import termios
 import time
 import zlib
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orderbooks_spider.archive.layout import HOUR_NS
+from orderbooks_spider.archive.lock import ArchiveLock
 from orderbooks_spider.clock import NS, iso_utc
 from orderbooks_spider.items import MarketItem
 from orderbooks_spider.normalize.files import TEMPORARY
@@ -34,6 +35,7 @@ from orderbooks_spider.normalize.run import normalise_archives
 from orderbooks_spider.normalize.tables import TABLES
 from orderbooks_spider.polymarket.market import read_market
 from tests.archives import (
+    COLLECTOR,
     INTERVAL_NS,
     PHASE_NS,
     START_NS,
@@ -48,7 +50,7 @@ from tests.dataset import PROJECT, SCRIPT, Dataset, Tables, normalize, start
 from tests.test_polymarket_market import raw_market
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from orderbooks_spider.items import PollItem
     from orderbooks_spider.polymarket.market import Market
@@ -129,11 +131,36 @@ def test_cluster_does_not_change_a_byte(archive: Path, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed", reason="needs: pip install distributed")
     made(archive, tmp_path / "here")
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
     ) as cluster:
         page = normalise_archives([archive], tmp_path / "there", scheduler=cluster.scheduler_address)
     assert page.errors == []
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
+
+
+def test_cluster_without_this_project_is_refused(archive: Path, tmp_path: Path) -> None:
+    """A worker that cannot import the project would keep its tasks for ever: it is named, and 78."""
+    distributed = pytest.importorskip("distributed", reason="needs: pip install distributed")
+    said = tmp_path / "scheduler.json"
+    words = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(said)]
+    with dask("scheduler", str(PROJECT), *words, "--port", "0"), dask("worker", "", *words, "--no-nanny"):
+        with distributed.Client(scheduler_file=str(said), set_as_default=False) as client:
+            client.wait_for_workers(1)
+            address = client.scheduler.address
+        line = complaint(normalize(archive, tmp_path / "out", "--scheduler", address), 78)
+    assert "expected orderbooks_spider 0.1.0 as here, saw none at tcp://127.0.0.1:" in line
+
+
+@contextmanager
+def dask(what: str, project: str, *words: str) -> Iterator[None]:
+    """A scheduler or worker in a process of its own, away from the project, which *project* may show it."""
+    command = [sys.executable, "-P", "-m", f"distributed.cli.dask_{what}", *words]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": project}, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 def test_second_run_touches_nothing(archive: Path, tmp_path: Path) -> None:
@@ -168,6 +195,26 @@ def test_missing_output_is_made_again(archive: Path, tmp_path: Path) -> None:
 
 
 # What the files are.
+
+
+def test_damaged_output_is_named(archive: Path, tmp_path: Path) -> None:
+    """A file of the dataset that cannot be read ends with 2 and its name; once deleted it is made again."""
+    out = made(archive, tmp_path / "out").out
+    path = next((out / "polls").rglob("polymarket_*.parquet"))
+    path.write_bytes(bytes(path.stat().st_size))
+    shutil.rmtree(out / "quality")  # or nobody would have a reason to read it
+    line = complaint(normalize(archive, out), 2)
+    assert line.startswith(f"{path}: not what was written: ")
+    path.unlink()
+    made(archive, out)
+    assert contents(out) == contents(made(archive, tmp_path / "fresh").out)
+
+
+def test_any_name_of_a_folder_will_do(archive: Path, tmp_path: Path) -> None:
+    """Blanks, brackets and stars in a path are taken as they are, and change no byte."""
+    folder = tmp_path / "my [1] data *?"
+    root = Path(shutil.copytree(archive, folder / "root"))
+    assert contents(made(root, folder / "out").out) == contents(made(archive, tmp_path / "out").out)
 
 
 def test_files_follow_schema_and_partition(archive: Path, tmp_path: Path) -> None:
@@ -446,6 +493,21 @@ def test_manifest_that_cannot_be_read_is_named(copy: Path, tmp_path: Path) -> No
     assert len(done.files("books")) == len(segments(copy)) - 1
 
 
+@pytest.mark.parametrize("feed", ["books", "events"])
+def test_segment_without_manifest_is_named(copy: Path, tmp_path: Path, feed: str) -> None:
+    """A sealed file that lost its manifest is never left out in silence; while it is sealed it is let be."""
+    out = made(copy, tmp_path / "out").out
+    path = min((copy / f"manifests/polymarket/{feed}").rglob("*.json"))
+    path.unlink()
+    file = path.relative_to(copy / "manifests").as_posix().replace(".manifest.json", ".jsonl.gz")
+    done = normalize(copy, out)
+    assert done.done.returncode == 1
+    assert f"raw/{file}: expected a manifest of this segment, saw none" in done.done.stderr
+    assert len(done.files("books")) == len(segments(copy)) - (feed == "books")
+    with ArchiveLock.acquire(copy, COLLECTOR, "run2"):
+        assert file not in normalize(copy, out).done.stderr
+
+
 def test_offloaded_segment_stays_normalised(copy: Path, tmp_path: Path) -> None:
     """A segment that was normalised and then purged here changes nothing; one that was not is asked for."""
     before = snapshot(made(copy, tmp_path / "out").out)
@@ -526,11 +588,17 @@ def test_roots_that_do_not_go_together(archive: Path, copy: Path, tmp_path: Path
 
 
 def test_what_cannot_be_done_is_one_line(archive: Path, tmp_path: Path) -> None:
-    """Absent and empty roots: 2; a dataset that cannot be written: 74; no scheduler there: 78."""
+    """Roots with nothing to read: 2; a dataset that cannot be written: 74; no scheduler there: 78."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("x")
     assert "saw no folder" in complaint(normalize(tmp_path / "nowhere", tmp_path / "out"), 2)
     assert "saw no sealed segments" in complaint(normalize(tmp_path / "empty", tmp_path / "out"), 2)
+    begun = Collector(tmp_path / "begun")
+    asyncio.run(collect(begun, 3, stop=False))
+    assert "saw only files that are not sealed yet" in complaint(normalize(begun.root, tmp_path / "out"), 2)
+    begun.abandon()
+    bare = shutil.copytree(archive, tmp_path / "bare", ignore=shutil.ignore_patterns("*.manifest.json"))
+    assert "saw segments without manifests" in complaint(normalize(bare, tmp_path / "out"), 2)
     assert not (tmp_path / "out").exists()
     assert "Not a directory" in complaint(normalize(archive, tmp_path / "file"), 74)
     line = complaint(normalize(archive, tmp_path / "out", "--scheduler", "nonsense"), 78)

@@ -5,8 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -22,7 +27,7 @@ from orderbooks_spider.archive.manifest import encode
 from orderbooks_spider.cadence import Grid
 from orderbooks_spider.clock import NS, iso_utc, parse_utc
 from orderbooks_spider.config import Polling
-from orderbooks_spider.errors import ConfigError
+from orderbooks_spider.errors import ArchiveError, ConfigError
 from orderbooks_spider.normalize.faults import fault_of
 from orderbooks_spider.normalize.run import normalise_archives
 from orderbooks_spider.polymarket.book import parse_book, venue_hash
@@ -486,6 +491,19 @@ def test_damaged_books_are_named_and_the_rest_is_shown(archive: Path, tmp_path: 
     assert (results["missing"], report.numbers["books"]) == (len(raw_rows(archive, "books", date)), 0)
 
 
+def test_absent_books_are_named_alike_with_and_without_a_dataset(archive: Path, tmp_path: Path) -> None:
+    """A segment that is not here is named by its place in the archive, and no folder of the machine is."""
+    date = day_archive.DATES[1]
+    root = tmp_path / "archive"
+    path = damaged(archive, "books", date, root)
+    path.unlink()
+    normalize(root, tmp_path / "dataset")
+    found = [made_here(root, date, dataset) for dataset in (None, tmp_path / "dataset")]
+    assert found[0].problems[0].startswith(f"{path.relative_to(root)}: expected the segment of its manifest")
+    assert (found[0].html, found[0].json) == (found[1].html, found[1].json)
+    assert str(tmp_path) not in found[0].html.decode()
+
+
 def test_damaged_events_are_named_and_the_rest_is_shown(archive: Path, tmp_path: Path) -> None:
     """Without its events a day has fewer numbers, all of its polls, and a line that says so."""
     date = day_archive.DATES[1]
@@ -535,6 +553,21 @@ def test_page_that_cannot_be_written_is_named(archive: Path, tmp_path: Path) -> 
     assert str(tmp_path / "file") in report.done.stderr
 
 
+def test_interrupted_report_leaves_nothing(archive: Path, tmp_path: Path) -> None:
+    """Ctrl-C in the middle ends with 130 and one line; neither a page nor a remain of the work is there."""
+    process = subprocess.Popen(
+        [sys.executable, "scripts/report_day.py", str(archive), "--date", day_archive.DATES[0],
+         "--out", str(tmp_path / "report.html"), "--workers", "2"],
+        cwd=PROJECT, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    while process.poll() is None and not list(tmp_path.rglob("*.parquet*")):
+        time.sleep(0.005)  # until the work has begun
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
+    _, said = process.communicate(timeout=120)
+    assert (process.returncode, said) == (130, "interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_folder_without_an_archive_is_refused(tmp_path: Path) -> None:
     """A root that holds nothing ends with 2 and a line that names it."""
     report = report_day(tmp_path / "nothing", "2026-04-16", tmp_path / "report.html")
@@ -552,6 +585,22 @@ def test_dataset_must_hold_the_day(archive: Path, tmp_path: Path) -> None:
 
 
 # The page that explains it.
+
+
+def test_dataset_must_be_what_was_written(archive: Path, tmp_path: Path) -> None:
+    """A file of the day that was changed or removed is named, and no page is made of what is left."""
+    folder = tmp_path / "my [1] data *?"
+    date = day_archive.DATES[0]
+    dataset = normalize(archive, folder).out
+    assert made_here(archive, date, dataset).html == made_here(archive, date).html
+    path = next((dataset / "books" / f"date={date}").rglob("*.parquet"))
+    good = path.read_bytes()
+    path.write_bytes(good[:100] + bytes([good[100] ^ 1]) + good[101:])
+    with pytest.raises(ArchiveError, match="not what was written"):
+        made_here(archive, date, dataset)
+    path.unlink()
+    with pytest.raises(ArchiveError, match="saw none; normalise again"):
+        made_here(archive, date, dataset)
 
 
 def test_guide_explains_every_picture() -> None:

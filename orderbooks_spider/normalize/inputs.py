@@ -19,6 +19,7 @@ from orderbooks_spider.items import VENUE
 from orderbooks_spider.normalize import tables
 from orderbooks_spider.normalize.planned import accounted_until, stretches
 from orderbooks_spider.normalize.polls import MARKET_COLUMNS, derived_polls, market_rows
+from orderbooks_spider.normalize.written import read_table
 from orderbooks_spider.polymarket.market import OUTCOMES
 from orderbooks_spider.universe import Window
 
@@ -126,10 +127,7 @@ class Inputs:
         empty = pl.from_arrow(tables.TABLES[table].schema.empty_table())
         assert isinstance(empty, pl.DataFrame)
         files = self._files.get((table, collector_id, hour_ns), [])
-        read = [
-            pl.read_parquet(self._out / file.file, columns=columns, hive_partitioning=False) for file in files
-        ]
-        return pl.concat([empty.select(columns), *(frame.select(columns) for frame in read)])
+        return pl.concat([empty.select(columns), *(read_table(self._out, file, columns) for file in files)])
 
     def _own_inputs(self, hour_ns: int) -> bytes:
         """What determines the slots of an hour, as bytes."""

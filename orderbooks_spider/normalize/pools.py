@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from orderbooks_spider.errors import ConfigError, StorageError
+from orderbooks_spider.normalize.cluster import check_cluster
 from orderbooks_spider.workers import worker_pool
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def begun(tasks: Sequence[Task], workers: int, scheduler: str | None) -> Iterato
     count = min(workers, len(ordered))
     if scheduler is not None and ordered:
         with _client(scheduler) as client:
+            check_cluster(client)
             yield _on_cluster(client, client.map(_do, ordered, pure=False))
     elif count <= 1:
         yield map(_do, ordered)

@@ -92,8 +92,10 @@ def _checks() -> list[pl.Expr]:
 
 
 def _check_struct(check: str) -> pl.Expr:
-    counts = (pl.col(f"{check}.{name}").alias(name) for name in _COUNTS)
-    return pl.struct(pl.lit(check).alias("check"), *counts)
+    counts = [pl.col(f"{check}.{name}").alias(name) for name in _COUNTS]
+    counted, flagged, _ = counts
+    rate = pl.when(counted > 0).then(flagged / counted).alias("rate")
+    return pl.struct(pl.lit(check).alias("check"), *counts, rate)
 
 
 def _moves(timed: pl.DataFrame) -> pl.DataFrame:

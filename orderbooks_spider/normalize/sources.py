@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orderbooks_spider.archive import layout
+from orderbooks_spider.archive.lock import holder_of
 from orderbooks_spider.archive.manifest import Manifest, read_manifest
 from orderbooks_spider.archive.runs import RunFile, RunManifest
 from orderbooks_spider.errors import ArchiveError, ConfigError
@@ -13,7 +14,7 @@ from orderbooks_spider.items import BOOKS, EVENTS
 from orderbooks_spider.normalize.tasks import Input, without_root
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 
@@ -48,7 +49,7 @@ class Sources:
     open_runs: set[tuple[str, str]] = field(default_factory=set)
     """(collector id, run id) of runs with polls or events that are not sealed yet."""
     errors: list[str] = field(default_factory=list)
-    """One line for each manifest that cannot be used."""
+    """One line for each manifest that cannot be used, or is not there."""
     unreadable: set[str] = field(default_factory=set)
     """Files of segments whose manifests are among those."""
 
@@ -90,16 +91,27 @@ def look_at(roots: Sequence[Path]) -> Sources:
 def _look_at(root: Path, found: Sources) -> None:
     if not root.is_dir():
         raise ArchiveError(f"{root}: expected an archive root, saw no folder")
-    # Open files first: what is sealed meanwhile is then found sealed too.
-    for item in layout.walk_raw(root):
-        names = item.segment
-        if names is not None and item.kind in {"part", "journal"} and names.feed in {BOOKS, EVENTS}:
+    # Raw files first: what is sealed meanwhile is then found sealed too.
+    files = [(item.kind, item.segment) for item in layout.walk_raw(root) if item.segment is not None]
+    for kind, names in files:
+        if kind in {"part", "journal"} and names.feed in {BOOKS, EVENTS}:
             found.open_runs.add((names.collector_id, names.run_id))
-    manifests = 0
+    described = {segment.file for segment in _read_manifests(root, found)}
+    if not described:
+        raise ArchiveError(f"{root}: expected an archive root, saw {_instead({kind for kind, _ in files})}")
+    for kind, names in files:
+        if kind == "sealed" and names.file not in described and not _is_being_sealed(names):
+            found.errors.append(f"{names.file}: expected a manifest of this segment, saw none; run verify")
+            found.unreadable.add(names.file)
+    _read_runs(root, found)
+
+
+def _read_manifests(root: Path, found: Sources) -> Iterator[layout.Segment]:
+    """Take up each sealed segment by its manifest; yields all that have one, also one of no use."""
     for path, segment in layout.walk_manifests(root):
         if segment is None:
             continue  # foreign or set aside: verify names it
-        manifests += 1
+        yield segment
         try:
             manifest, _ = read_manifest(path)
         except ArchiveError as error:
@@ -112,12 +124,23 @@ def _look_at(root: Path, found: Sources) -> None:
             found.unreadable.add(segment.file)
             continue
         found.segments.append(Sealed(segment, manifest))
-    if not manifests:
-        raise ArchiveError(
-            f"{root}: expected an archive root, saw no sealed segments "
-            "(a running collector seals at each full UTC hour and when it stops)"
+
+
+def _instead(kinds: set[layout.Kind]) -> str:
+    """What lies in an archive of which no segment can be read, and what to do."""
+    if "sealed" in kinds:
+        return "segments without manifests; run verify"
+    if kinds:
+        return (
+            "only files that are not sealed yet: a collector seals at each rotation and when it stops, "
+            "recover_archive.py after a crash"
         )
-    _read_runs(root, found)
+    return "no sealed segments"
+
+
+def _is_being_sealed(names: layout.Segment) -> bool:
+    """Whether a segment without a manifest may get it any moment, or has got it meanwhile."""
+    return holder_of(names.root, names.collector_id) is not None or names.manifest.exists()
 
 
 def _read_runs(root: Path, found: Sources) -> None:

@@ -42,6 +42,7 @@ CHECKS = pa.list_(
                 pa.field("counted", pa.int64(), nullable=False),
                 pa.field("flagged", pa.int64(), nullable=False),
                 pa.field("unverifiable", pa.int64(), nullable=False),
+                pa.field("rate", pa.float64()),
             ]
         ),
         nullable=False,
@@ -286,7 +287,7 @@ QUALITY = Table(
         Column("latency_p99_ns", pa.int64(), _NS, "computed", "the same", "nothing was sent"),
         Column("latency_max_ns", pa.int64(), _NS, "computed", "the same", "nothing was sent"),
         Column("books", pa.int64(), "books", "computed", "rows of `books`"),
-        Column("checks", CHECKS, "books per check", "computed", "per check: `counted` books it could be made on, `flagged` among them, `unverifiable` others"),
+        Column("checks", CHECKS, "books per check", "computed", "per check: `counted` books it could be made on, `flagged` among them, `unverifiable` others; `rate` is `flagged / counted`, null where it could be made on none"),
         Column("fast_planned", pa.int64(), _SLOTS, "computed", "slots in the minutes in which the mid moved most: a wider range than in two thirds of the hour's minutes; a minute without books takes the move across the gap"),
         Column("fast_answered", pa.int64(), _SLOTS, "computed", "answered ones"),
         Column("fast_coverage", pa.float64(), _RATE, "computed", "their ratio", "no such minute"),

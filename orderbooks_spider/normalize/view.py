@@ -15,6 +15,7 @@ from orderbooks_spider.clock import NS, parse_utc
 from orderbooks_spider.config import Shard
 from orderbooks_spider.items import BOOKS, EVENTS, FEEDS
 from orderbooks_spider.normalize.plans import PLANS, read_plans
+from orderbooks_spider.normalize.written import read_table
 from orderbooks_spider.polymarket.market import OUTCOMES
 from orderbooks_spider.universe import Window
 
@@ -97,19 +98,17 @@ def build_view(sources: Sources, out: Path, done: Mapping[str, Done]) -> Archive
     return ArchiveView(
         environment=sources.environment,
         runs=tuple(_runs(sources, out, done)),
-        markets=tuple(_markets(out / output.file for output in outputs if output.table == "markets")),
+        markets=tuple(_markets(out, [output for output in outputs if output.table == "markets"])),
         outputs=tuple(output for output in outputs if output.table in {"books", "polls"}),
         left_out=tuple(left_out),
     )
 
 
-def _markets(files: Iterable[Path]) -> Iterator[Window]:
+def _markets(out: Path, outputs: Iterable[Output]) -> Iterator[Window]:
     """The latest record of each market."""
     columns = ["condition_id", "observed_ns", "market_slug", "window", "window_start_ns", "window_end_ns"]
     tokens = ["up_token_id", "down_token_id"]
-    frames = [
-        pl.read_parquet(file, columns=[*columns, *tokens, "kind"], hive_partitioning=False) for file in files
-    ]
+    frames = [read_table(out, output, [*columns, *tokens, "kind"]) for output in outputs]
     if not frames:
         return
     records = (

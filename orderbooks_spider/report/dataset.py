@@ -16,6 +16,7 @@ from orderbooks_spider.normalize.pools import begun
 from orderbooks_spider.normalize.tables import TABLES
 from orderbooks_spider.normalize.tasks import Done, Task
 from orderbooks_spider.normalize.view import build_view
+from orderbooks_spider.normalize.written import check_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -56,7 +57,7 @@ class DayTables:
 
     def scans(self, table: str) -> list[pl.LazyFrame]:
         """The same, not read yet and with all columns."""
-        hours = [pl.scan_parquet(files, hive_partitioning=False) for files in self.files(table)]
+        hours = [pl.scan_parquet(files, hive_partitioning=False, glob=False) for files in self.files(table)]
         return hours or [pl.DataFrame(TABLES[table].schema.empty_table()).lazy()]
 
 
@@ -64,8 +65,9 @@ def in_dataset(sources: Sources, day: Day, out: Path) -> DayTables:
     """The tables of *day* in the dataset *out* that normalize made of these archives.
 
     Raises:
-        ArchiveError: the manifest of the dataset cannot be read.
+        ArchiveError: the manifest of the dataset cannot be read, or a file of the day is not what it says.
         ConfigError: it is not there, or segments of that day are not in it.
+        StorageError: a file of that day cannot be read.
 
     """
     made = manifest.read(out)
@@ -82,6 +84,9 @@ def in_dataset(sources: Sources, day: Day, out: Path) -> DayTables:
                 f"--dataset: {out} does not hold {segment.names.file} as it is now: run normalize again"
             )
         failed += told
+    for output in made.outputs():
+        if output.table in TABLES and day.holds(output.hour_ns):
+            check_digest(out, output)
     return DayTables(out, day, made.versions, _problems(sources, failed, made.derived, day))
 
 
@@ -112,8 +117,8 @@ def make_dataset(
         elif path.exists():
             tasks.append(Task(root=str(segment.names.root.resolve()), out=str(out.resolve()), input=wanted))
         else:
-            error = f"{path}: expected the segment of its manifest, saw no file: fetch it from the remote"
-            done[wanted.file] = Done(input=wanted, error=error)
+            error = "expected the segment of its manifest, saw no file: fetch it from the remote"
+            done[wanted.file] = Done(input=wanted, error=f"{wanted.file}: {error}")
     total = sum(task.input.bytes for task in tasks)
     so_far = 0
     with begun(tasks, workers, None) as ended:
