@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +309,25 @@ def test_rows_that_share_a_write_are_stored_together(tmp_path: Path) -> None:
     rows = [json.loads(row) for row in stored_rows(tmp_path, BOOKS)]
     assert {(row["token_id"], row["seq"]) for row in rows} == {(UP, 1), (DOWN, 2)}
     assert verify(tmp_path).problems == []
+
+
+def test_storing_rows_keeps_no_memory(tmp_path: Path) -> None:
+    """A collector runs for months: what a stored row took while it was stored is free again."""
+
+    async def scenario() -> int:
+        collector = Collector(tmp_path)
+        collector.open()
+        exporter = RowExporter(collector.writers[BOOKS], 1)
+        row = poll(UP, 0)
+        for number in range(2000):
+            if number == 1000:
+                before = sys.getallocatedblocks()
+            exporter.export_together((row,))
+        grown = sys.getallocatedblocks() - before
+        collector.abandon()
+        return grown
+
+    assert asyncio.run(scenario()) < 100
 
 
 def test_killed_child_loses_no_row(tmp_path: Path) -> None:

@@ -96,7 +96,8 @@ class RowExporter(JsonLinesItemExporter):
         """
         for seq, item in enumerate(items, self.next_seq):
             item.seq = seq
-        self.writer.append(self._encode_lines(items), time_of(items[0]), len(items))
+        # Of any sequence but a list msgspec 0.22 makes a copy that it never frees.
+        self.writer.append(self._encode_lines([*items]), time_of(items[0]), len(items))
         self.next_seq += len(items)
 
 
