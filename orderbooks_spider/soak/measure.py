@@ -208,7 +208,8 @@ def _checks(tables: Iterable[DayTables], record: SoakRecord) -> list[Check]:
         for hour in day.hours("quality", ["hour_ns", "checks"]):
             mine = hour.filter(pl.col("hour_ns").is_between(first_ns, last_ns))
             rows = mine.select(pl.col("checks").explode()).drop_nulls().unnest("checks")
-            for name, *counts in rows.group_by("check").sum().iter_rows():
+            sum_up = pl.col("counted", "flagged", "unverifiable").sum()
+            for name, *counts in rows.group_by("check").agg(sum_up).iter_rows():
                 sums[name] = [one + other for one, other in zip(sums[name], counts, strict=True)]
     return [
         Check(check=name, counted=counted, flagged=flagged, unverifiable=unverifiable)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SCRIPT = PROJECT / "scripts" / "upload_archive_rclone.sh"
 _OUR_PYTHON_FIRST = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-END_SECONDS = 60.0
+END_SECONDS = 300.0
 """Real seconds that the last upload may take before it is ended."""
 
 

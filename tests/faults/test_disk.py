@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -83,6 +84,7 @@ def test_full_disk_pauses_and_resumes(
     ballast = fill(disk, leave=0 if least == 0 else least // 2)
     wait_for_line(process, "polling pauses, storage:", log)
     stored = set(collector.lines("books"))
+    time.sleep(1)  # a second has slots of every token
     ballast.unlink()
     wait_for_line(process, "polling resumes", log)
     collector.wait_for_rows(process, "books", len(stored) + 40)

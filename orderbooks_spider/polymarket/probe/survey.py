@@ -141,11 +141,11 @@ class Survey:
         await self._ask(steps.UNKNOWN_SLUG, endpoints.event_by_slug(self._gamma, _UNKNOWN_SLUG))
 
     def _open_markets(self) -> list[Market]:
-        """Readable markets, whose window does not end during the next questions, soonest first."""
+        """Readable markets that outlast the next questions: soonest to end first, then the shortest."""
         late_ns = self._clock.wall_ns() + 60 * NS
         markets = {market.market_slug: market for market in readable(self.seen.open_events())[0]}
         lasting = [market for market in markets.values() if market.window_end_ns > late_ns]
-        return sorted(lasting, key=lambda market: (market.window_end_ns, market.market_slug))
+        return sorted(lasting, key=lambda market: (market.window_end_ns, -market.window_start_ns))
 
     async def _market(self) -> None:
         self.seen.market = next(iter(self._open_markets()), None)
