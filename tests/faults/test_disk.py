@@ -94,7 +94,10 @@ def test_full_disk_pauses_and_resumes(
     assert stored <= set(after)
     assert recorded_slots(collector) == planned_slots(collector)
     assert collector.results()["skipped", "disk_full"] > 0
-    assert len(collector.events("storage_paused")) == len(collector.events("storage_resumed")) == 1
+    pauses = len(collector.events("storage_paused"))
+    # Without a threshold what a sealed block frees is room enough to try again.
+    assert pauses == len(collector.events("storage_resumed"))
+    assert pauses == 1 or least == 0
     verified = collector.verify()
     assert verified.returncode == 0, verified.stdout
     kind = "disk full (ENOSPC)" if least == 0 else "below min_free_bytes"
