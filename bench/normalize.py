@@ -12,8 +12,8 @@ turns, each in a process of its own on one core; what counts is CPU time, import
   duckdb_quick  best prices, counts and depths only: what one writes for a first look
   python_quick  the same as floats in a plain loop
 
-`--workers` makes the dataset of four such hours with one worker and with two instead, in turns, by the
-clock, and says how long each step takes (three minutes, with the machine to itself);
+`--workers` makes the dataset of twelve such hours with one worker and with two instead, in turns, by the
+clock, and says how long each step takes (seven minutes, with the machine to itself);
 `--day` runs the script over a day of 20 tokens at a poll a second (1.7 million books) instead and watches
 its memory.  `--readers` does the contest beside them.
 
@@ -46,7 +46,7 @@ from bench.hours import HOUR_SECONDS, answered, write_hours
 
 PROJECT = Path(__file__).resolve().parents[1]
 SCRIPT = PROJECT / "scripts/normalize_polymarket_orderbooks.py"
-TOKENS, DAY_HOURS, HOURS_FOR_WORKERS = 20, 24, 4
+TOKENS, DAY_HOURS, HOURS_FOR_WORKERS = 20, 24, 12
 
 
 def contest(root: Path, turns: int) -> dict[str, list[float]]:
