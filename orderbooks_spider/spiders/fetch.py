@@ -66,13 +66,15 @@ class Fetcher:
         """Send *ask* once, when the *gate* opens.
 
         A caller cancelled by :meth:`close` gets an answer all the same: a row is owed.
+        Between a stop and :meth:`close` lies a turn of the event loop: a request begun in it would meet an
+        engine that has already ended its slot, whose bookkeeping then fails with AlreadyCalledError (seen).
 
         Raises:
             asyncio.CancelledError: the caller was cancelled by somebody else.
 
         """
         request_id = next(self._ids)
-        if self.closed:
+        if self.closed or not self._crawler.engine.running:
             return Answer(ask=ask, request_id=request_id, failure=SHUTDOWN)
         request = self._request(ask)
         request.meta[GATE] = gate
