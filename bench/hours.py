@@ -90,16 +90,7 @@ def _poll(token_id: str, condition_id: str, due_ns: int, result: str) -> PollIte
 
 def write_hours(root: Path, tokens: int, hours: int, make: Callable[[int, int], PollItem]) -> int:
     """Sealed hours of *tokens*, a poll a second, in blocks of a minute; returns their bytes of text."""
-    manifest = RunManifest(
-        run_id="bench",
-        collector_id="c0",
-        environment="sandbox",
-        started_utc=iso_utc(START_NS),
-        grid=Grid.of(Polling()),
-        collector="orderbooks_spider",
-        collector_version="0.1.0",
-    )
-    run = RunFile.create(root, manifest, compact_utc(START_NS))
+    run = _begin_run(root)
     size, before = 0, None
     for hour in range(hours):
         written, info = _write_hour(root, hour, tokens, make, before, run)
@@ -110,6 +101,29 @@ def write_hours(root: Path, tokens: int, hours: int, make: Callable[[int, int], 
     return size
 
 
+def write_open_hour(root: Path, tokens: int, make: Callable[[int, int], PollItem]) -> None:
+    """Leave the first hour of *tokens* as a run that is killed at its end: the last minute in a journal."""
+    _begin_run(root)
+    _write_blocks(_names(root, 0), 0, tokens, make, open_blocks=1)
+
+
+def _begin_run(root: Path) -> RunFile:
+    manifest = RunManifest(
+        run_id="bench",
+        collector_id="c0",
+        environment="sandbox",
+        started_utc=iso_utc(START_NS),
+        grid=Grid.of(Polling()),
+        collector="orderbooks_spider",
+        collector_version="0.1.0",
+    )
+    return RunFile.create(root, manifest, compact_utc(START_NS))
+
+
+def _names(root: Path, hour: int) -> Segment:
+    return Segment(root, BOOKS, compact_utc(START_NS + hour * HOUR_NS), "c0", "bench")
+
+
 def _write_hour(  # noqa: PLR0913, PLR0917 - a link of the chain
     root: Path,
     hour: int,
@@ -118,7 +132,26 @@ def _write_hour(  # noqa: PLR0913, PLR0917 - a link of the chain
     before: str | None,
     run: RunFile,
 ) -> tuple[int, SealInfo]:
-    names = Segment(root, BOOKS, compact_utc(START_NS + hour * HOUR_NS), "c0", "bench")
+    names = _names(root, hour)
+    size, written = _write_blocks(names, hour, tokens, make)
+    job = SealJob(
+        root=str(root),
+        stem=names.stem,
+        journals=[],
+        sealed_at_utc=iso_utc(START_NS),
+        previous_manifest_sha256=before,
+        context=run.manifest.context(),
+        expected_bytes=written,
+    )
+    info = run_job(job)
+    assert isinstance(info, SealInfo)
+    return size, info
+
+
+def _write_blocks(
+    names: Segment, hour: int, tokens: int, make: Callable[[int, int], PollItem], open_blocks: int = 0
+) -> tuple[int, int]:
+    """Bytes of text, and of the ``.part``; the last *open_blocks* stay in their journals."""
     names.folder.mkdir(parents=True)
     encode = msgspec.json.Encoder().encode
 
@@ -129,23 +162,15 @@ def _write_hour(  # noqa: PLR0913, PLR0917 - a link of the chain
                 item.seq = second * tokens + token + 1
                 yield encode(item) + b"\n"
 
-    where: dict[str, Any] = {"root": str(root), "stem": names.stem}
     size = written = 0
-    for block in range(HOUR_SECONDS // BLOCK_SECONDS):
+    blocks = HOUR_SECONDS // BLOCK_SECONDS
+    for block in range(blocks):
         journal = names.journal(block + 1)
         with journal.open("wb") as file:
             size += sum(file.write(row) for row in rows(hour * HOUR_SECONDS + block * BLOCK_SECONDS))
-        made = run_job(BlockJob(journals=[journal.name], expected_bytes=written, **where))
-        assert isinstance(made, BlockInfo)
-        written = made.part_bytes
-    job = SealJob(
-        journals=[],
-        sealed_at_utc=iso_utc(START_NS),
-        previous_manifest_sha256=before,
-        context=run.manifest.context(),
-        expected_bytes=written,
-        **where,
-    )
-    info = run_job(job)
-    assert isinstance(info, SealInfo)
-    return size, info
+        if block < blocks - open_blocks:
+            where = {"root": str(names.root), "stem": names.stem}
+            made = run_job(BlockJob(journals=[journal.name], expected_bytes=written, **where))
+            assert isinstance(made, BlockInfo)
+            written = made.part_bytes
+    return size, written

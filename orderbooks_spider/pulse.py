@@ -36,6 +36,7 @@ CLOSES: dict[str, tuple[str, ...]] = {
     "throttle_over": ("throttle_suspected",),
     "discovered": ("discovery_failed",),
     "segment_sealed": ("block_failed", "seal_failed", "fsync_failed"),
+    "recovered": ("seal_failed",),
 }
 """Event rows that end some, of the same feed where they name one."""
 

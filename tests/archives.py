@@ -12,11 +12,11 @@ import msgspec
 
 from orderbooks_spider.archive.lock import ArchiveLock
 from orderbooks_spider.archive.manifest import Grid
-from orderbooks_spider.archive.recovery import recover
+from orderbooks_spider.archive.recovery import Action, close_runs, take_over
 from orderbooks_spider.archive.runs import RunFile, RunManifest
 from orderbooks_spider.archive.sealer import SealInfo
 from orderbooks_spider.archive.state import open_feeds
-from orderbooks_spider.archive.writer import FeedWriter, WriterSetup
+from orderbooks_spider.archive.writer import RECOVERED, FeedWriter, WriterSetup
 from orderbooks_spider.clock import NS, compact_utc, iso_utc, parse_utc
 from orderbooks_spider.config import Archive, Polling
 from orderbooks_spider.items import BOOKS, EVENTS, MARKETS, EventItem, MarketItem, PollItem, time_of
@@ -172,7 +172,7 @@ class Collector:
     def open(self) -> None:
         """Take the lock, recover, write the run manifest, open the feeds."""
         self.lock = ArchiveLock.acquire(self.root, self.collector_id, self.run_id)
-        self.recovered = recover(self.root, self.collector_id, self.clock)
+        self.recovered, self.inherited = take_over(self.root, self.collector_id, self.clock)
         manifest = RunManifest(
             run_id=self.run_id,
             collector_id=self.collector_id,
@@ -190,7 +190,13 @@ class Collector:
         )
         heads = open_feeds(self.root, self.collector_id)
         self.next_seq = {feed: head.next_seq for feed, head in heads.items()}
-        self.writers = {feed: FeedWriter(feed, setup, head.manifest_sha256) for feed, head in heads.items()}
+        left = {BOOKS: self.inherited}
+        if self.inherited:
+            self.next_seq[BOOKS] = self.inherited[-1].next_seq
+        self.writers = {
+            feed: FeedWriter(feed, setup, head.manifest_sha256, left.get(feed, []))
+            for feed, head in heads.items()
+        }
 
     def write(self, item: PollItem | MarketItem | EventItem) -> bytes:
         """Stamp and append one row; returns its bytes."""
@@ -223,6 +229,10 @@ class Collector:
 
     def _on_event(self, name: str, detail: dict[str, Any]) -> None:
         self.said.append((name, detail))
+        if name == RECOVERED:
+            self.recovered.append(msgspec.convert(detail, Action))
+            if not self.writers[detail["feed"]].inherits:
+                self.recovered += close_runs(self.root, self.collector_id, self.run_id)
         if name == "segment_sealed":
             self.run_file.add(msgspec.convert(detail, SealInfo))
 

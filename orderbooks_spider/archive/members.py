@@ -8,6 +8,7 @@ every other reader has.
 
 from __future__ import annotations
 
+import os
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -25,6 +26,8 @@ LEVEL = 7
 CHUNK_BYTES = 1 << 20
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 """Deflate, no flags, time 0, no extra flags, OS unknown."""
+_HEADERS_TRIED = 3
+"""Of a file that ends in a cut member, none fits: whoever asks then reads it whole."""
 
 
 class Digest(Protocol):
@@ -144,6 +147,37 @@ class MemberScan:
             self.spans.append(Span(self.good_end, taken, number))
             self.good_end += taken
         return data
+
+
+def last_member(path: Path) -> list[bytes] | None:
+    """The lines of the member with which a file ends; ``None`` where it does not end with a whole one.
+
+    Found from behind by the header, which compressed bytes may hold by chance: what begins there then does
+    not end with the file.
+
+    Raises:
+        StorageError: the file cannot be read.
+
+    """
+    with durable.naming(path, "read"), path.open("rb") as file:
+        end = size = file.seek(0, os.SEEK_END)
+        behind, tries = b"", 0
+        while end > 0:
+            begin = max(0, end - CHUNK_BYTES)
+            file.seek(begin)
+            window = file.read(end - begin) + behind  # a header may lie across two chunks
+            at = window.rfind(_GZIP_HEADER)
+            while at >= 0 and tries < _HEADERS_TRIED:
+                scan = MemberScan(path, offset=begin + at)
+                lines = [line.text for line in scan.lines()]
+                if scan.broken is None and scan.good_end == size and len(scan.spans) == 1:
+                    return lines
+                tries += 1
+                at = window.rfind(_GZIP_HEADER, 0, at + len(_GZIP_HEADER) - 1)
+            if tries == _HEADERS_TRIED:
+                return None
+            end, behind = begin, window[: len(_GZIP_HEADER) - 1]
+    return None
 
 
 class _Readable(Protocol):

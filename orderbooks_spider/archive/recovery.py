@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from orderbooks_spider.archive import durable, layout, state
+from orderbooks_spider.archive.inherited import JOURNAL_BYTES, Inherited, look
 from orderbooks_spider.archive.journal import read_journal, row_key
 from orderbooks_spider.archive.members import MemberScan
 from orderbooks_spider.archive.offloaded import read_offloaded
@@ -23,7 +24,7 @@ from orderbooks_spider.archive.sealer import BlockJob, SealInfo, SealJob, orphan
 from orderbooks_spider.archive.segment import keep_beside
 from orderbooks_spider.clock import iso_utc
 from orderbooks_spider.errors import ArchiveError
-from orderbooks_spider.items import FEEDS
+from orderbooks_spider.items import BOOKS, FEEDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from orderbooks_spider.archive.manifest import ManifestContext
     from orderbooks_spider.clock import Clock
 
-GROUP_BYTES = 64_000_000
-"""Journals become one member up to this size, for the memory of a small host."""
 NO_WORD = "not recorded: the run ended without a word"
 
 What = Literal[
@@ -71,17 +70,44 @@ class _Leftover:
         return bool(self.journals) or self.names.part.exists() or self.names.sealed.exists()
 
 
-def recover(root: Path, collector_id: str, clock: Clock, current_run_id: str | None = None) -> list[Action]:
+def recover(root: Path, collector_id: str, clock: Clock) -> list[Action]:
     """Make the archive of one collector whole; the caller holds its lock.
 
     Raises:
         StorageError: the disk refused; run it again when it does not.
 
     """
+    return _recover(root, collector_id, clock, [])
+
+
+def take_over(root: Path, collector_id: str, clock: Clock) -> tuple[list[Action], list[Inherited]]:
+    """As :func:`recover`, but leave the polls that need no repair to the next run, which polls meanwhile.
+
+    That run seals them in their order before anything of its own, and then closes the runs.
+
+    Raises:
+        StorageError: the disk refused; run it again when it does not.
+
+    """
+    inherited: list[Inherited] = []
+    return _recover(root, collector_id, clock, inherited, put_off=True), inherited
+
+
+def _recover(
+    root: Path, collector_id: str, clock: Clock, inherited: list[Inherited], *, put_off: bool = False
+) -> list[Action]:
     actions: list[Action] = []
     _set_bad_manifests_aside(root, collector_id, actions)
     leftovers = _find(root, collector_id, actions)
     heads = state.open_feeds(root, collector_id)
+    if put_off:
+        inherited += _inheritable(
+            [item for item in leftovers if item.names.feed == BOOKS], heads[BOOKS].next_seq
+        )
+        known = {item.names.stem for item in inherited}
+        leftovers = [item for item in leftovers if item.names.stem not in known]
+    for leftover in leftovers:
+        leftover.first_seq = _first_seq(leftover)
     broken: set[str] = set()  # feeds with a segment that stays without manifest: what follows is not judged
     for leftover in sorted(leftovers, key=lambda item: (item.names.feed, item.first_seq)):
         head = heads[leftover.names.feed]
@@ -102,8 +128,7 @@ def recover(root: Path, collector_id: str, clock: Clock, current_run_id: str | N
             broken.add(leftover.names.feed)
         if sealed is not None and sealed.rows:
             heads[leftover.names.feed] = state.FeedHead(sealed.last_seq + 1, sealed.manifest_sha256)
-    _close_runs(root, collector_id, current_run_id, actions)
-    return actions
+    return actions if inherited else [*actions, *close_runs(root, collector_id)]
 
 
 def collectors(root: Path) -> list[str]:
@@ -137,9 +162,24 @@ def _find(root: Path, collector_id: str, actions: list[Action]) -> list[_Leftove
         for segment in absent
         if segment.file not in purged
     ]
-    for leftover in leftovers.values():
-        leftover.first_seq = _first_seq(leftover)
     return list(leftovers.values())
+
+
+def _inheritable(leftovers: list[_Leftover], next_seq: int) -> list[Inherited]:
+    """The leftovers of a feed, oldest first, if none of them needs more than its seal."""
+    looks = [look(item.names, item.ordered_journals, _note(item)) for item in leftovers]
+    found = sorted((item for item in looks if item is not None), key=lambda item: item.first_seq)
+    for item in found:
+        if item.first_seq != next_seq:
+            return []
+        next_seq = item.next_seq
+    if len(found) < len(leftovers):
+        return []
+    for item in found:  # no later row may outlast them in a power loss (A2)
+        for path in item.journals:
+            durable.fsync_file(path)
+        durable.fsync_folder(item.names.folder)
+    return found
 
 
 def _first_seq(leftover: _Leftover) -> int:
@@ -198,7 +238,7 @@ def _seal(leftover: _Leftover, previous: str | None, clock: Clock, actions: list
             return None
         note = "its manifest was missing"
     else:
-        note = f"sealed after a crash, from {_content(leftover)}"
+        note = _note(leftover)
         _append_groups(leftover, actions)
     job = SealJob(
         root=str(root),
@@ -231,7 +271,7 @@ def _append_groups(leftover: _Leftover, actions: list[Action]) -> None:
     size = 0
     for journal in leftover.ordered_journals:
         length = journal.stat().st_size
-        if group and size + length > GROUP_BYTES:
+        if group and size + length > JOURNAL_BYTES:
             _append(leftover, group, actions)
             group, size = [], 0
         group.append(journal)
@@ -298,8 +338,15 @@ def context_of(names: layout.Segment) -> ManifestContext | None:
     return None
 
 
-def _close_runs(root: Path, collector_id: str, current_run_id: str | None, actions: list[Action]) -> None:
-    """Runs that stopped without a word get their full list of segments and a stop reason."""
+def close_runs(root: Path, collector_id: str, current_run_id: str | None = None) -> list[Action]:
+    """Give runs that stopped without a word their full list of segments and a stop reason.
+
+    Raises:
+        ArchiveError: a manifest cannot be understood.
+        StorageError: the disk refused.
+
+    """
+    actions: list[Action] = []
     by_run: dict[str, list[SealedSegment]] = {}
     for link, sha256 in state.links(root, collector_id):
         entry = SealedSegment(link.feed, link.file, link.rows, link.sha256, sha256)
@@ -320,13 +367,14 @@ def _close_runs(root: Path, collector_id: str, current_run_id: str | None, actio
         manifest.stop_reason = NO_WORD if silent else manifest.stop_reason
         run.save()
         actions.append(_action("run_closed", root, path, manifest.stop_reason or "segments added"))
+    return actions
 
 
-def _content(leftover: _Leftover) -> str:
+def _note(leftover: _Leftover) -> str:
     parts = ["its .part"] if leftover.names.part.exists() else []
     count = len(leftover.journals)
     parts += [f"{count} journal{'s' if count > 1 else ''}"] if count else []
-    return " and ".join(parts) or "nothing"
+    return f"sealed after a crash, from {' and '.join(parts) or 'nothing'}"
 
 
 def _set_aside_names(leftover: _Leftover) -> list[str]:
@@ -340,6 +388,12 @@ def _report_aside(leftover: _Leftover, files: list[str], actions: list[Action]) 
     for name in files:
         reason = "bytes that are no whole row or member; the reason lies beside"
         actions.append(_action("set_aside", leftover.names.root, leftover.names.folder / name, reason))
+
+
+def sealed_action(inherited: Inherited, rows: int) -> Action:
+    """What recovery would have said of a segment that the next run has sealed."""
+    names = inherited.names
+    return _action("sealed", names.root, names.sealed, inherited.note, rows=rows, feed=names.feed)
 
 
 def _action(  # noqa: PLR0913 - a flat record

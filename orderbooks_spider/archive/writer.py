@@ -1,18 +1,19 @@
 """One feed's way to disk: rows to journals at once, blocks and seals beside the event loop.
 
-How a pipeline uses it (``lock`` held, ``recover`` done, run manifest written)::
+How a pipeline uses it (``lock`` held, ``take_over`` done, run manifest written)::
 
     heads = open_feeds(root, collector_id)                    # next seq and chain head per feed
     setup = WriterSetup(root, config.archive, clock, run.manifest.context(), on_event, lock)
-    writer = FeedWriter("books", setup, heads["books"].manifest_sha256)
+    writer = FeedWriter("books", setup, heads["books"].manifest_sha256, inherited)
     writer.append(line_with_newline, item.due_ns)             # synchronous, some microseconds
     await writer.tick()                                       # about five times a second
     sealed = await writer.close()                             # seals all; list of SealInfo
 
 - ``append`` raises ``StorageError`` when a row is *not* stored: use its ``seq`` again for the next.
 - ``on_event(name, detail)`` is called on the event loop: ``segment_sealed`` (detail: the ``SealInfo``
-  as a dict; then ``RunFile.add`` and ``save``), ``block_failed``, ``seal_failed``, ``fsync_failed``,
-  ``torn_set_aside``.  Close the events feed last; what its own ``close`` reports cannot become a row.
+  as a dict; then ``RunFile.add`` and ``save``), ``recovered`` (an inherited segment was sealed; detail:
+  the ``Action``), ``block_failed``, ``seal_failed``, ``fsync_failed``, ``torn_set_aside``.  Close the
+  events feed last; what its own ``close`` reports cannot become a row.
 - A child that fails or is killed loses nothing: its journals stay, and the job is done again.
 """
 
@@ -30,14 +31,17 @@ from orderbooks_spider.archive import layout
 from orderbooks_spider.archive.child import run_in_child
 from orderbooks_spider.archive.journal import Journal
 from orderbooks_spider.archive.manifest import SegmentClock
+from orderbooks_spider.archive.recovery import context_of, sealed_action
 from orderbooks_spider.archive.sealer import BlockJob, SealInfo, SealJob
 from orderbooks_spider.archive.segment import BlockInfo
 from orderbooks_spider.clock import NS, compact_utc, iso_utc
-from orderbooks_spider.errors import StorageError
+from orderbooks_spider.errors import ArchiveError, OrderbooksError, StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from orderbooks_spider.archive.inherited import Inherited
     from orderbooks_spider.archive.lock import ArchiveLock
     from orderbooks_spider.archive.manifest import ManifestContext
     from orderbooks_spider.clock import Clock
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     from orderbooks_spider.host_clock import ClockQuality
 
 OnEvent = Callable[[str, dict[str, Any]], None]
+RECOVERED = "recovered"
 
 GRACE_NS = 5 * NS
 """A quiet feed is rotated by the clock only so long after its period, for answers still on the way."""
@@ -92,7 +97,9 @@ class _OpenSegment:
 class FeedWriter:
     """Appends one feed's rows and seals its segments, one job after the other (rules A2 to A4, A8)."""
 
-    def __init__(self, feed: str, setup: WriterSetup, chain_head: str | None) -> None:
+    def __init__(
+        self, feed: str, setup: WriterSetup, chain_head: str | None, inherited: Sequence[Inherited] = ()
+    ) -> None:
         layout.check_run_id(setup.context.run_id)
         self.feed = feed
         self.rows = 0
@@ -102,6 +109,8 @@ class FeedWriter:
         self._setup = setup
         self._rotate_ns = round(setup.settings.rotate_seconds * NS)
         self._grace_ns = min(GRACE_NS, self._rotate_ns)
+        self._inherited = deque(inherited)
+        """What an earlier run left to be sealed, before anything of this one (A8)."""
         self._current: _OpenSegment | None = None
         self._retired: deque[_OpenSegment] = deque()
         self._latest_period = (0, 0)
@@ -146,6 +155,11 @@ class FeedWriter:
         if self._current is not None:
             before = self._current.clock
             self._current.clock = reading if before is None else before.then(reading)
+
+    @property
+    def inherits(self) -> bool:
+        """Whether segments of an earlier run still wait for their seal."""
+        return bool(self._inherited)
 
     @property
     def closed(self) -> bool:
@@ -193,7 +207,7 @@ class FeedWriter:
             self._not_before_ns = 0
             self._start_work()
             await self.drain()
-            if not self._retired:
+            if not (self._inherited or self._retired):
                 break
             if attempt + 1 < _CLOSE_TRIES:
                 await self._setup.clock.sleep(0.2 * 2**attempt)
@@ -264,13 +278,23 @@ class FeedWriter:
 
     def _start_work(self) -> None:
         idle = self._work is None or self._work.done()
-        due = self._retired or (self._current is not None and self._current.waiting)
-        if idle and due and self._setup.clock.monotonic_ns() >= self._not_before_ns:
+        if idle and self._has_work() and self._setup.clock.monotonic_ns() >= self._not_before_ns:
             self._work = asyncio.get_running_loop().create_task(self._do_jobs())
+
+    def _has_work(self) -> bool:
+        waiting = self._current is not None and bool(self._current.waiting)
+        return bool(self._inherited or self._retired) or waiting
 
     async def _do_jobs(self) -> None:
         """Run jobs until none is due, strictly one after the other: each seal is a link (A8)."""
-        while self._retired or (self._current is not None and self._current.waiting):
+        while self._inherited:
+            try:
+                await self._seal_inherited(self._inherited[0])
+            except (ArchiveError, StorageError) as error:
+                self._put_off("seal_failed", self._inherited[0].names, error)
+                return
+            self._failures = 0
+        while self._has_work():
             segment = self._retired[0] if self._retired else self._current
             assert segment is not None
             batch, is_last = self._batch(segment)
@@ -283,13 +307,16 @@ class FeedWriter:
                     await self._block(segment, batch)
             except StorageError as error:
                 segment.part_bytes = None
-                self._failures += 1
-                pause_ns = min(_LONGEST_BACKOFF_NS, NS * 2**self._failures // 2)
-                self._not_before_ns = self._setup.clock.monotonic_ns() + pause_ns
-                detail = {"feed": self.feed, "segment": segment.names.stem, "error": str(error)}
-                self._setup.on_event("seal_failed" if sealing else "block_failed", detail)
+                self._put_off("seal_failed" if sealing else "block_failed", segment.names, error)
                 return
             self._failures = 0
+
+    def _put_off(self, event: str, names: layout.Segment, error: OrderbooksError) -> None:
+        """Try the job again later, and say so."""
+        self._failures += 1
+        pause_ns = min(_LONGEST_BACKOFF_NS, NS * 2**self._failures // 2)
+        self._not_before_ns = self._setup.clock.monotonic_ns() + pause_ns
+        self._setup.on_event(event, {"feed": self.feed, "segment": names.stem, "error": str(error)})
 
     def _batch(self, segment: _OpenSegment) -> tuple[list[Journal], bool]:
         """The next journals of *segment*, and whether they are its last.
@@ -324,7 +351,7 @@ class FeedWriter:
         assert isinstance(info, BlockInfo)
         segment.part_bytes = info.part_bytes
         segment.waiting = segment.waiting[len(batch) :]
-        self._report_torn(segment, info.set_aside)
+        self._report_torn(segment.names, info.set_aside)
 
     async def _seal(self, segment: _OpenSegment, batch: list[Journal]) -> None:
         job = SealJob(
@@ -340,18 +367,36 @@ class FeedWriter:
         info = await self._in_child(job)
         assert isinstance(info, SealInfo)
         self._retired.popleft()
-        self._report_torn(segment, info.set_aside)
+        self._report_torn(segment.names, info.set_aside)
         if info.rows:
             self.chain_head = info.manifest_sha256
             if self._closed:
                 self._sealed_at_close.append(info)
             self._setup.on_event("segment_sealed", msgspec.structs.asdict(info))
 
+    async def _seal_inherited(self, inherited: Inherited) -> None:
+        names = inherited.names
+        job = SealJob(
+            root=str(self._setup.root),
+            stem=names.stem,
+            journals=[path.name for path in inherited.journals],
+            sealed_at_utc=iso_utc(self._setup.clock.wall_ns()),
+            previous_manifest_sha256=self.chain_head,
+            context=await asyncio.to_thread(context_of, names),
+            recovered=[inherited.note],
+        )
+        info = await self._in_child(job)
+        assert isinstance(info, SealInfo)
+        self._inherited.popleft()
+        self._report_torn(names, info.set_aside)
+        self.chain_head = info.manifest_sha256
+        self._setup.on_event(RECOVERED, msgspec.to_builtins(sealed_action(inherited, info.rows)))
+
     async def _in_child(self, job: BlockJob | SealJob) -> BlockInfo | SealInfo:
         lock = self._setup.lock
         return await run_in_child(job, () if lock is None else (lock.descriptor,))
 
-    def _report_torn(self, segment: _OpenSegment, names: list[str]) -> None:
-        if names:
-            detail = {"feed": self.feed, "segment": segment.names.stem, "files": names}
+    def _report_torn(self, names: layout.Segment, files: list[str]) -> None:
+        if files:
+            detail = {"feed": self.feed, "segment": names.stem, "files": files}
             self._setup.on_event("torn_set_aside", detail)

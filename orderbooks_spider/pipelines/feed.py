@@ -9,6 +9,7 @@ import asyncio
 import errno
 import logging
 from collections import deque
+from dataclasses import replace
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
@@ -22,11 +23,11 @@ from orderbooks_spider import __version__
 from orderbooks_spider.archive.durable import free_bytes
 from orderbooks_spider.archive.lock import ArchiveLock
 from orderbooks_spider.archive.manifest import Grid
-from orderbooks_spider.archive.recovery import recover
+from orderbooks_spider.archive.recovery import Action, close_runs, take_over
 from orderbooks_spider.archive.root import claim_environment
 from orderbooks_spider.archive.runs import RunFile, RunManifest, library_versions
 from orderbooks_spider.archive.state import open_feeds
-from orderbooks_spider.archive.writer import FeedWriter, WriterSetup
+from orderbooks_spider.archive.writer import RECOVERED, FeedWriter, WriterSetup
 from orderbooks_spider.clock import NS, compact_utc, iso_utc
 from orderbooks_spider.errors import OrderbooksError, StorageError
 from orderbooks_spider.host_clock import CLOCK_QUALITY, ClockQuality
@@ -117,6 +118,7 @@ class FeedPipeline:
         self._paused_ns = 0
         self._last_error: StorageError | None = None
         self._stopping: asyncio.Future[None] | None = None
+        self._closing_runs: asyncio.Future[None] | None = None
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -124,7 +126,7 @@ class FeedPipeline:
         return cls(crawler)
 
     def open_spider(self) -> None:
-        """Lock the root, seal what an earlier run left, and go on where the chains end.
+        """Lock the root, take over what an earlier run left, and go on where the chains end.
 
         Raises:
             CloseSpider: the archive cannot be used; the run's ``failure`` says why.
@@ -168,6 +170,8 @@ class FeedPipeline:
             logger.error("%d rows could not be stored: %s", len(self._owed), self._last_error)
         # The events feed last: what the others' seals report are its rows.
         for feed in (BOOKS, MARKETS, EVENTS):
+            if feed == EVENTS and self._closing_runs is not None:
+                await self._closing_runs
             await self._feeds[feed].writer.close()
         self._lock.release()
 
@@ -175,18 +179,22 @@ class FeedPipeline:
         run, archive = self._run, self._run.config.archive
         self._lock = ArchiveLock.acquire(self._root, archive.collector_id, run.run_id)
         claim_environment(self._root, run.config.environment)
-        recovered = recover(self._root, archive.collector_id, run.clock)
+        recovered, inherited = take_over(self._root, archive.collector_id, run.clock)
         manifest = _describe(run)
         run_file = RunFile.create(self._root, manifest, compact_utc(run.started_ns))
         heads = open_feeds(self._root, archive.collector_id)
+        if inherited:
+            last_ns = max(heads[BOOKS].last_ns, *(left.last_ns for left in inherited))
+            heads[BOOKS] = replace(heads[BOOKS], next_seq=inherited[-1].next_seq, last_ns=last_ns)
         run.visited_until_ns = heads[BOOKS].last_ns
         setup = WriterSetup(self._root, archive, run.clock, manifest.context(), self._on_event, self._lock)
         for feed, head in heads.items():
-            self._feeds[feed] = RowExporter(FeedWriter(feed, setup, head.manifest_sha256), head.next_seq)
+            left = inherited if feed == BOOKS else []
+            writer = FeedWriter(feed, setup, head.manifest_sha256, left)
+            self._feeds[feed] = RowExporter(writer, head.next_seq)
             run.pulse.heads[feed] = head.manifest_sha256
         for action in recovered:
-            logger.warning("recovery: %s %s: %s", action.what.replace("_", " "), action.file, action.detail)
-            self._write_event("recovered", msgspec.to_builtins(action))
+            self._tell(action)
         self._note_durable()
         self._crawler.signals.send_catch_log(archive_opened, run_file=run_file)
 
@@ -285,6 +293,9 @@ class FeedPipeline:
 
     def _on_event(self, event: str, detail: dict[str, Any]) -> None:
         """Note what a writer reports: as a row where that is still possible, and in the run manifest."""
+        if event == RECOVERED:
+            self._on_inherited_sealed(msgspec.convert(detail, Action), self._feeds[detail["feed"]].writer)
+            return
         if event == "segment_sealed":
             self._crawler.signals.send_catch_log(segment_sealed, detail=detail)
             logger.info("sealed %s: %d rows, %d bytes", detail["feed"], detail["rows"], detail["bytes"])
@@ -292,6 +303,27 @@ class FeedPipeline:
             logger.warning("%s: %s", event, detail)
         if detail.get("feed") != EVENTS or not self._feeds[EVENTS].writer.closed:
             self._write_event(event, detail)
+
+    def _tell(self, action: Action) -> None:
+        logger.warning("recovery: %s %s: %s", action.what.replace("_", " "), action.file, action.detail)
+        self._write_event(RECOVERED, msgspec.to_builtins(action))
+
+    def _on_inherited_sealed(self, action: Action, writer: FeedWriter) -> None:
+        """Say what recovery did beside the polling; behind the last segment the earlier runs are closed."""
+        self._tell(action)
+        self._run.pulse.heads[writer.feed] = writer.chain_head
+        if not writer.inherits:
+            self._closing_runs = asyncio.ensure_future(self._close_runs())
+
+    async def _close_runs(self) -> None:
+        root, collector_id = self._root, self._run.config.archive.collector_id
+        try:
+            actions = await asyncio.to_thread(close_runs, root, collector_id, self._run.run_id)
+        except OrderbooksError as error:
+            logger.warning("recovery: the runs before this one are not closed: %s", error)
+        else:
+            for action in actions:
+                self._tell(action)
 
     def _write_event(self, event: str, detail: dict[str, Any]) -> None:
         item = EventItem(event=event, at_ns=self._run.clock.wall_ns(), detail=detail)
