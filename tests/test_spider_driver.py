@@ -354,3 +354,24 @@ def test_slower_answers_at_the_same_load_are_an_event() -> None:
     assert event.event == "throttle_suspected"
     assert event.detail["usual_ns"] == 40_000_000
     assert event.detail["median_ns"] == 400_000_000
+
+
+def test_stop_while_a_tick_waits_for_its_time_loses_no_row() -> None:
+    """Slots that were skipped ahead of their time have their rows when a stop comes before it."""
+    bench = Bench()
+    bench.venue.delay_seconds = 20
+    due_ns = bench.driver_due_ns(slots=10)
+
+    async def stopped() -> None:
+        bench.driver.begin()
+        bench.universe.add(bench.windows[0], bench.driver.next_due_ns)
+        running = asyncio.ensure_future(bench.driver.run())
+        await bench.clock.sleep((due_ns - BEGIN_NS - 5_000_000) / NS)  # within the driver's 15 ms ahead
+        running.cancel()
+        await asyncio.wait({running})
+        await bench.driver.drain()
+
+    asyncio.run(stopped())
+    assert bench.driver.done_until_ns > due_ns
+    assert bench.slots() == bench.owed(bench.driver.done_until_ns)
+    assert bench.reasons() == {("ok", None): 2, ("skipped", "in_flight"): 20}

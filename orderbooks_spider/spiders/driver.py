@@ -96,17 +96,18 @@ class PollDriver:
         while until_ns is None or self.next_due_ns < until_ns:
             due_ns = self.next_due_ns
             await self._wait_until(due_ns - self._ahead_ns, self._clock.sleep)
-            tick, self._tick = self._tick, self._tick + 1
+            slot, bucket = self._grid.split(self._tick)
             if self._run.storage_pause is not None:
-                self._owe(tick)
+                self._owe(self._tick)
+                self._tick += 1
                 continue
             if self._owed and self._settling is None:
                 self._settling = asyncio.create_task(self._settle())
-            slot, bucket = self._grid.split(tick)
             if bucket == 0:
                 await self._take_turns(slot)
                 if not self._owed:
                     self._universe.drop_ended(due_ns)
+            self._tick += 1  # from here on its rows are owed, also when a stop cuts the wait for its time
             await self._visit(slot, bucket, due_ns)
         while self._open:
             await asyncio.wait(set(self._open))
@@ -188,16 +189,18 @@ class PollDriver:
         if not tokens:
             return
         gate = Gate()
+        skipped: list[tuple[Token, str]] = []
         try:
-            skipped = list(self._prepare(tokens, slot, due_ns, gate))
+            skipped += self._prepare(tokens, slot, due_ns, gate)
             await self._wait_until(due_ns, self._clock.sleep_exactly)
             if not self._is_late(due_ns):
                 gate.open()
         finally:
             gate.turn_away()
+            if skipped:
+                rows = [row_of(token, slot, due_ns, "skipped", reason) for token, reason in skipped]
+                await self._emit(Rows(rows))
         if skipped:
-            rows = [row_of(token, slot, due_ns, "skipped", reason) for token, reason in skipped]
-            await self._emit(Rows(rows))
             await asyncio.sleep(0)  # after a long stall there are many of these; let answers in between
 
     def _prepare(
