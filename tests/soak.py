@@ -109,6 +109,7 @@ def samples() -> list[Sample]:
                 rss_bytes=round(100e6 - 20e6 / (1 + alive_s / 30) + number % 3 * 2e5),
                 cpu_seconds=alive_s * 0.04,
                 open_files=31 + number % 2,
+                sockets=12,
                 archive_bytes=40_000 * number,
                 disk_free_bytes=50_000_000_000 - 40_000 * number,
                 loop_lag_ms=None if number == 0 else 2.0 + number % 7 * 3,

@@ -27,7 +27,7 @@ PROCESS = Process(
     pid=7, begin_ns=BEGIN_NS, end_ns=None, exit_status=None, samples=1440, first_rss_bytes=90_000_000,
     last_rss_bytes=100_000_000, largest_rss_bytes=101_000_000, largest_children_bytes=60_000_000,
     fitted_seconds=DAY_S / 2, polls=800_000, growth_mb=1.0, mb_per_day=2.0, mb_per_100k_polls=0.1,
-    files_growth=0.0, largest_files=40, cpu_share=0.04,
+    files_growth=0.0, largest_files=40, sockets_growth=0.0, largest_sockets=30, cpu_share=0.04,
 )  # fmt: skip
 RESTART = Restart(
     died_ns=BEGIN_NS, exit_status=-9, scheduled=True, next_start_ns=BEGIN_NS, answered_ns=BEGIN_NS,
@@ -58,6 +58,7 @@ WELL = Soak(
     collectors=["c0"],
     markets=400,
     tokens=800,
+    tokens_at_once=20.0,
     slots=Coverage(planned=10_000, answered=9_990),
     in_window=Coverage(planned=9000, answered=8995),
     recorded=10_000,

@@ -41,8 +41,8 @@ def sample(at_s: float, **changes: Any) -> Sample:
     """A look so many seconds after the begin."""
     values: dict[str, Any] = {
         "at_ns": BEGIN_NS + round(at_s * NS), "pid": 1, "rss_bytes": 100 * MB, "cpu_seconds": 0.0,
-        "open_files": 30, "archive_bytes": 0, "disk_free_bytes": 1, "loop_lag_ms": 1.0, "polls": None,
-        "children_rss_bytes": 0,
+        "open_files": 30, "sockets": 9, "archive_bytes": 0, "disk_free_bytes": 1, "loop_lag_ms": 1.0,
+        "polls": None, "children_rss_bytes": 0,
     }  # fmt: skip
     return Sample(**values | changes)
 
@@ -95,6 +95,7 @@ def test_growth_is_fitted_behind_the_warm_up_and_per_start() -> None:
     assert long.growth_mb == pytest.approx((long.fitted_seconds or 0) / 3600, rel=0.01)
     assert long.mb_per_100k_polls == pytest.approx(100_000 / 20 / 3600, rel=0.01)
     assert (long.files_growth, long.largest_files) == (0, 30)
+    assert (long.sockets_growth, long.largest_sockets) == (0, 9)
     assert long.cpu_share == pytest.approx(0.25)
 
 

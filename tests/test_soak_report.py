@@ -162,7 +162,7 @@ def test_missing_samples_are_not_shown(folder: Folder, tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     not_shown = {line.split(":")[0] for line in done.stdout.splitlines()[:-1]}
     assert not_shown == {
-        f"NOT SHOWN {rule}" for rule in ("sampled", "memory", "files", "cpu", "loop_lag", "disk")
+        f"NOT SHOWN {rule}" for rule in ("sampled", "memory", "files", "sockets", "cpu", "loop_lag", "disk")
     }
     assert done.stdout.splitlines()[-1].startswith("NOT SHOWN (sandbox): ")
     drawn = {path.stem for path in (tmp_path / "reports" / STEM).iterdir()}

@@ -164,6 +164,7 @@ def test_samples_follow_the_collector(short: Soak) -> None:
         own = [sample for sample in samples if sample.pid == start.pid]
         assert max(sample.rss_bytes for sample in own) > 10_000_000
         assert max(sample.open_files for sample in own) > 3
+        assert max(sample.sockets for sample in own) > 0
         assert own[-1].cpu_seconds > own[0].cpu_seconds
     assert samples[-1].archive_bytes > 0
     assert any(sample.polls for sample in samples)

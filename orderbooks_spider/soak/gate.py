@@ -240,6 +240,18 @@ def _files(soak: Soak) -> Answer:
     return f"{max(known):+.1f}", max(known) <= FILES_GROWTH, f"at most {largest:,} at a time"
 
 
+def _sockets(soak: Soak) -> Answer:
+    known = [each.sockets_growth for each in _fitted(soak) if each.sockets_growth is not None]
+    if not known:
+        return _NOTHING, None, _too_short(soak)
+    if soak.tokens_at_once is None:
+        return f"{max(known):+.1f}", None, "no manifest says on which grid it polled"
+    allowed = FILES_GROWTH + soak.tokens_at_once
+    largest = max(process.largest_sockets or 0 for process in soak.processes)
+    reason = f"at most {largest:,} at a time; {allowed:.1f} allowed"
+    return f"{max(known):+.1f}", max(known) <= allowed, reason
+
+
 def _cpu(soak: Soak) -> Answer:
     known = [process.cpu_share for process in soak.processes if process.cpu_share is not None]
     if not known:
@@ -307,6 +319,9 @@ RULES: Final = (
          f"{LEAST_SAMPLES} samples over {LEAST_SECONDS / 60:.0f} minutes of one process, "
          f"{WARM_UP_SECONDS / 60:.0f} minutes behind its start", _memory),
     Rule("files", f"the open files of each process grow by at most {FILES_GROWTH:g}", "the same", _files),
+    Rule("sockets",
+         f"the sockets of each process grow by at most {FILES_GROWTH:g} and one for each token that is "
+         "polled at a time", "the same, and the grid", _sockets),
     Rule("cpu", f"at most {CPU_SHARE:g} seconds of CPU per second of the archive's clock", "samples", _cpu),
     Rule("lateness", f"99 % of the polls leave at most {LATENESS_MS:g} real ms late", "a sent poll",
          _lateness),

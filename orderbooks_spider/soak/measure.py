@@ -73,6 +73,13 @@ class _Read:
         known = [round(grid.timeout_seconds * NS) + grid.interval_ns for grid in grids if grid is not None]
         return max(known, default=0)
 
+    def tokens_at_once(self, planned: int) -> float | None:
+        """How many tokens *planned* slots are, on average over the soak."""
+        intervals = [grid.interval_ns for segment in self.segments if (grid := segment.manifest.grid)]
+        if not intervals:
+            return None
+        return planned * max(intervals) / (self.record.end_ns - self.record.begin_ns)
+
     @property
     def largest_step_ns(self) -> int:
         """Of the clock, without sign."""
@@ -162,6 +169,7 @@ def _soak(read: _Read, account: Account, answers: Mapping[int, int], archive: Pa
         collectors=sorted(set(tokens["collector_id"])),
         markets=tokens["condition_id"].n_unique(),
         tokens=tokens["token_id"].n_unique(),
+        tokens_at_once=read.tokens_at_once(coverage(tokens).planned),
         slots=coverage(tokens),
         in_window=coverage(tokens, "in_window_"),
         recorded=int(tokens["recorded"].sum()),

@@ -122,6 +122,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     files_growth: float | None
     """Open files, in the same way."""
     largest_files: int | None
+    sockets_growth: float | None
+    largest_sockets: int | None
     cpu_share: float | None
     """CPU seconds per second of the archive's clock."""
 
@@ -190,6 +192,8 @@ class Soak(msgspec.Struct, frozen=True, kw_only=True):
     collectors: list[str]
     markets: int
     tokens: int
+    tokens_at_once: float | None
+    """Polled tokens, on average over the soak; ``None``: the grid is not known."""
     slots: Coverage
     in_window: Coverage
     recorded: int

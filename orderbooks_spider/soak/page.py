@@ -252,9 +252,10 @@ def _memory(soak: Soak) -> Iterator[str]:
     yield ""
     header = (
         "pid", "from (UTC)", "samples", "MB first", "last", "largest", "children at most", "fitted over",
-        "MB grown", "MB a day", "MB per 100,000 polls", "files at most", "files grown", "CPU share",
+        "MB grown", "MB a day", "MB per 100,000 polls", "files at most", "files grown",
+        "sockets at most", "sockets grown", "CPU share",
     )  # fmt: skip
-    yield from _table(header, map(_process_row, soak.processes), right=range(2, 14))
+    yield from _table(header, map(_process_row, soak.processes), right=range(2, 16))
     lag = soak.loop_lag
     ranks = ", ".join(
         NONE if value is None else f"{value:.1f} ms" for value in (lag.p50_ms, lag.p99_ms, lag.max_ms)
@@ -277,6 +278,8 @@ def _process_row(each: Process) -> Sequence[str]:
         _signed(each.mb_per_100k_polls, 2),
         NONE if each.largest_files is None else str(each.largest_files),
         _signed(each.files_growth),
+        NONE if each.largest_sockets is None else str(each.largest_sockets),
+        _signed(each.sockets_growth),
         NONE if each.cpu_share is None else f"{each.cpu_share:.3f}",
     )
 

@@ -88,6 +88,9 @@ class Sample(_Entry, frozen=True, kw_only=True):
     rss_bytes: int
     cpu_seconds: float
     open_files: int
+    """Descriptors that are no sockets."""
+    sockets: int
+    """Mostly connections to the venue."""
     archive_bytes: int
     disk_free_bytes: int
     loop_lag_ms: float | None

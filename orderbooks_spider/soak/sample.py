@@ -72,7 +72,8 @@ def take_sample(pid: int, root: Path, collector_id: str, at_ns: int) -> Sample |
     if not is_running(pid):
         return None
     try:
-        rss_bytes, cpu_seconds, open_files = _rss_bytes(pid), _cpu_seconds(pid), _open_files(pid)
+        rss_bytes, cpu_seconds = _rss_bytes(pid), _cpu_seconds(pid)
+        open_files, sockets = _descriptors(pid)
     except (OSError, IndexError):
         return None
     beat = _beat(root, collector_id)
@@ -83,6 +84,7 @@ def take_sample(pid: int, root: Path, collector_id: str, at_ns: int) -> Sample |
         rss_bytes=rss_bytes,
         cpu_seconds=cpu_seconds,
         open_files=open_files,
+        sockets=sockets,
         archive_bytes=folder_bytes(root),
         disk_free_bytes=free_bytes(root),
         loop_lag_ms=None if lag_ns is None else lag_ns / 1_000_000,
@@ -159,8 +161,19 @@ def _stat(pid: int) -> list[str]:
     return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
 
 
-def _open_files(pid: int) -> int:
-    return sum(1 for _ in (_PROC / str(pid) / "fd").iterdir())
+def _descriptors(pid: int) -> tuple[int, int]:
+    """Open files and sockets, by what ``/proc/PID/fd`` links to."""
+    targets = [_target(path) for path in (_PROC / str(pid) / "fd").iterdir()]
+    sockets = sum(target.startswith("socket:") for target in targets)
+    return len(targets) - sockets - targets.count(""), sockets
+
+
+def _target(descriptor: Path) -> str:
+    """What the link says; empty where it was closed meanwhile."""
+    try:
+        return str(descriptor.readlink())
+    except FileNotFoundError:
+        return ""
 
 
 def _sizes(folder: Path) -> Iterator[int]:

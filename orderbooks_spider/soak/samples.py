@@ -72,11 +72,12 @@ def _process(start: Start, samples: Sequence[Sample], polls_between: Callable[[i
     settled = [sample for sample in samples if sample.at_ns >= start.begin_ns + WARM_UP_SECONDS * NS]
     span_ns = settled[-1].at_ns - settled[0].at_ns if settled else 0
     fits = span_ns >= LEAST_SECONDS * NS and len(settled) >= LEAST_SAMPLES
-    memory = files = polls = None
+    memory = files = sockets = polls = None
     if fits:
         days = np.array([(sample.at_ns - settled[0].at_ns) / DAY_NS for sample in settled])
         memory = slope(days, np.array([sample.rss_bytes / MB for sample in settled]))
         files = slope(days, np.array([float(sample.open_files) for sample in settled]))
+        sockets = slope(days, np.array([float(sample.sockets) for sample in settled]))
         polls = polls_between(settled[0].at_ns, settled[-1].at_ns)
     span_days = span_ns / DAY_NS
     return Process(
@@ -96,6 +97,8 @@ def _process(start: Start, samples: Sequence[Sample], polls_between: Callable[[i
         mb_per_100k_polls=memory * span_days / polls * 100_000 if memory is not None and polls else None,
         files_growth=None if files is None else files * span_days,
         largest_files=max((sample.open_files for sample in samples), default=None),
+        sockets_growth=None if sockets is None else sockets * span_days,
+        largest_sockets=max((sample.sockets for sample in samples), default=None),
         cpu_share=_cpu_share(samples),
     )
 
