@@ -6,6 +6,7 @@ import gzip
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +100,11 @@ class Collector:
 
     def wait_for_rows(self, process: subprocess.Popen[str], feed: str, rows: int) -> None:
         """Wait until *feed* has *rows* rows on disk, sealed or not."""
-        while len(list(self.lines(feed))) < rows:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (stored := len(list(self.lines(feed)))) < rows:
+            if time.monotonic() > deadline:
+                process.kill()
+                raise AssertionError(f"{stored} of {rows} rows: {finish(process).stderr}")
             try:
                 process.wait(0.2)
             except subprocess.TimeoutExpired:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orderbooks_spider.clock import NS
+from orderbooks_spider.clock import NS, SystemClock
 from orderbooks_spider.sandbox.child import SandboxChild
 from tests.collector import PATIENCE_SECONDS, Collector, finish
 from tests.faketime import wall_clock_from
@@ -28,10 +28,20 @@ SECTIONS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def shift(tmp_path: Path) -> Path:
-    """The file that says how far ahead the wall clocks of the processes are."""
+    """The file that says how far ahead the wall clocks of the processes are.
+
+    They begin at one o'clock, far from noon in New York: no day's market ends in the hours of a test.
+    """
     path = tmp_path / "shift"
-    path.write_text("+0\n", encoding="ascii")
+    to_midnight = -(SystemClock().wall_ns() // NS) % 86_400
+    path.write_text(f"+{to_midnight + 3600}\n", encoding="ascii")
     return path
+
+
+def shift_on(shift: Path) -> None:
+    """Set the clocks ahead by the hours of a test."""
+    before = int(shift.read_text(encoding="ascii"))
+    shift.write_text(f"+{before + HOURS * 3600}\n", encoding="ascii")
 
 
 @pytest.fixture
@@ -77,7 +87,7 @@ def test_windows_between_two_runs_are_recorded(sandbox: SandboxChild, shift: Pat
     collector = Collector(tmp_path, sandbox.url, SECTIONS, variables=wall_clock_from(shift))
     assert collector.run(3).returncode == 0
     known = max(row["complete_until_ns"]["5m"] for row in collector.events("discovered"))
-    shift.write_text(f"+{HOURS * 3600}\n", encoding="ascii")
+    shift_on(shift)
     ended = collector.run(4)
     assert ended.returncode == 0, ended.stderr
     assert_every_window_is_recorded(collector)
@@ -114,7 +124,7 @@ def test_windows_of_an_outage_within_a_run_are_recorded(
     wait_for("looked_back")
     answer_with(sandbox, "- {fault: {kind: edge_html, status: 502}}")
     wait_for("universe_empty")
-    shift.write_text(f"+{HOURS * 3600}\n", encoding="ascii")
+    shift_on(shift)
     wait_for("clock_step")
     if restarts:
         collector.wait_for_rows(process, "books", 2 * HOURS * 360)
