@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import polars as pl
 
 from orderbooks_spider.cadence import Grid
 from orderbooks_spider.clock import NS, parse_utc
+from orderbooks_spider.items import EVENTS
 from orderbooks_spider.sandbox.child import SandboxChild
-from tests.archives import INTERVAL_NS, PHASE_NS, SLUG, START_NS, UP, small_archive
+from tests import archives
+from tests.archives import INTERVAL_NS, PHASE_NS, SLUG, START_NS, UP, collect, small_archive
 from tests.collector import Collector, finish
 from tests.dataset import Dataset, normalize
+from tests.test_archive_recovery import sealed_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,7 +98,7 @@ def test_running_collector_is_judged_as_far_as_it_is_sealed(tmp_path: Path) -> N
         collector = Collector(tmp_path, sandbox.url, {"archive": {"rotate_seconds": 2}})
         process = collector.start()
         collector.wait_for_rows(process, "books", 1)
-        while len(list((collector.root / "manifests/polymarket/books").rglob("*.json"))) < 2:
+        while len(list((collector.root / "manifests/polymarket/books").rglob("*.json"))) < 3:
             collector.wait_for_rows(process, "books", len(collector.rows("books")) + 1)
         running = normalize(collector.root, tmp_path / "out")
         process.send_signal(signal.SIGTERM)
@@ -106,6 +111,18 @@ def test_running_collector_is_judged_as_far_as_it_is_sealed(tmp_path: Path) -> N
     assert again.done.returncode == fresh.done.returncode == 0
     assert again.digests() == fresh.digests()
     assert len(again.read("polls")) > len(polls)
+
+
+def test_polls_sealed_before_their_events_are_not_missing(tmp_path: Path) -> None:
+    """Of a running collector, polls may be sealed further than events: those are rows, once, and no gap."""
+    root = tmp_path / "archive"
+    asyncio.run(collect(archives.Collector(root), 25, stop=False))
+    due = [msgspec.json.decode(row)["due_ns"] for row in sealed_rows(root)]
+    events = [msgspec.json.decode(row)["at_ns"] for row in sealed_rows(root, EVENTS)]
+    assert 0 < max(events) < max(due) - 8 * NS
+    running = normalize(root, tmp_path / "out")
+    assert running.done.returncode == 0, running.done.stderr
+    assert sorted(running.read("polls")["due_ns"]) == sorted(due)
 
 
 def test_discovery_pass_alone_plans_nothing(tmp_path: Path) -> None:

@@ -159,13 +159,15 @@ class _OneRun:
 
     def told(self, *, is_open: bool) -> Run:
         plans = [event.detail for event in self.events if event.event == "plan"]
+        last_known_ns = self._last_known_ns(is_open=is_open)
         return Run(
             collector_id=self.key[0],
             run_id=self.key[1],
             environment=self.said.environment if self.said else self.segments[0].manifest.environment,
             started_ns=self._started_ns,
-            last_known_ns=self._last_known_ns(is_open=is_open),
-            owed_until_ns=self._owed_until_ns,
+            last_known_ns=last_known_ns,
+            # Of an open run nothing is judged behind what is known of it, be it recorded or not.
+            owed_until_ns=min(self._owed_until_ns, last_known_ns) if is_open else self._owed_until_ns,
             grid=self._grid,
             shard=self._setting("shard", Shard) or Shard(),
             windows=(self._setting("discovery", _Discovery) or _Discovery()).windows,
