@@ -100,6 +100,7 @@ def test_storage_shows_what_sorting_saves(tmp_path: Path) -> None:
             {"machine", "readers", "workers"},
             marks=pytest.mark.slow,
         ),
+        ("restart.py --tokens 2 --turns 1", {"machine", "restarts"}),
         ("sealing.py --rows 200 --rounds 1", {"machine", "ways"}),
         ("verify.py --gigabytes 0.001", {"machine", "answered", "skipped"}),
     ],
