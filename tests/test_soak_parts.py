@@ -259,6 +259,14 @@ def test_watched_collector_has_no_planned_start() -> None:
     assert explain([], slots, starts=starts, attached=True) == ["", ""]
 
 
+def test_stop_counts_from_when_it_was_asked_for() -> None:
+    """Sealing comes between the stop and the end of the process: slots before the stop are the stop's."""
+    made = record(faults=[], starts=[Start(pid=1, begin_ns=BEGIN_NS, end_ns=END_NS, exit_status=0)])
+    for asked_ns, expected in ((END_NS - 20 * NS, END_NS - 20 * NS - SLACK_NS), (None, END_NS - SLACK_NS)):
+        stop = next(s for s in spans_of(made, SLACK_NS, 0, {}, asked_ns) if s.kind.name == "stop")
+        assert (stop.from_ns, stop.end_ns) == (expected, END_NS)
+
+
 def test_steps_of_the_clock_explain_as_long_as_they_are() -> None:
     """The largest step that the archive tells widens the time on both sides."""
     steps = [fault("clock_step", 100, 100)]

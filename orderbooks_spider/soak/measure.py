@@ -105,7 +105,8 @@ def measure(out: Path, workers: int) -> Measured:
     record = read.record
     died = [start.end_ns for start, _ in deaths_of(record) if start.end_ns is not None]
     answers = first_answers(read.tables, list(dict.fromkeys([*moments_of(record), *died])))
-    spans = spans_of(record, read.slack_ns, read.largest_step_ns, answers)
+    stops = [event.at_ns for event in read.events if event.event == "run_stop"]
+    spans = spans_of(record, read.slack_ns, read.largest_step_ns, answers, max(stops, default=None))
     account = read_account(read.tables, record.begin_ns, record.end_ns, spans)
     soak = _soak(read, account, answers, archive, workers)
     return Measured(soak, record, read.samples, account)

@@ -126,7 +126,11 @@ def moments_of(record: SoakRecord) -> list[int]:
 
 
 def spans_of(
-    record: SoakRecord, slack_ns: int, largest_step_ns: int, first_answers: Mapping[int, int]
+    record: SoakRecord,
+    slack_ns: int,
+    largest_step_ns: int,
+    first_answers: Mapping[int, int],
+    asked_to_stop_ns: int | None = None,
 ) -> list[Span]:
     """What the schedule of a soak may explain, in order of time.
 
@@ -135,6 +139,8 @@ def spans_of(
         slack_ns: how long a poll may be under way, which is a timeout and an interval.
         largest_step_ns: the largest step of the clock, without sign, that the archive's rows tell.
         first_answers: for each of :func:`moments_of` the due time of the first answered slot from then on.
+        asked_to_stop_ns: when the last run says that it stopped; its process ends only when its files are
+            sealed, which in an accelerated soak is long after.
 
     """
     found: list[tuple[str, str, int, int]] = [
@@ -146,7 +152,8 @@ def spans_of(
         first, last = record.starts[0], record.starts[-1]
         found.append(("start", "first start of the collector", first.begin_ns, first.begin_ns))
         if last.end_ns is not None and last.exit_status == 0:
-            found.append(("stop", "stopped as asked", last.end_ns, last.end_ns))
+            asked_ns = last.end_ns if asked_to_stop_ns is None else min(asked_to_stop_ns, last.end_ns)
+            found.append(("stop", "stopped as asked", asked_ns, last.end_ns))
     spans = []
     for name, detail, begin_ns, end_ns in found:
         kind = _BY_NAME[name]
