@@ -19,7 +19,14 @@ from orderbooks_spider.archive.runs import RunFile
 from orderbooks_spider.archive.verify import verify
 from orderbooks_spider.items import BOOKS
 from tests.archives import COLLECTOR, DOWN, START_NS, UP, Collector, ManualClock, collect, plan, poll
-from tests.test_archive_recovery import crashed_archive, leftovers, line, sealed_rows, segment
+from tests.test_archive_recovery import (
+    crashed_archive,
+    leave_cut_anywhere,
+    leftovers,
+    line,
+    sealed_rows,
+    segment,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,24 +61,10 @@ def test_any_rows_cut_anywhere_come_back(
 ) -> None:
     """Rule A6: whatever the rows and wherever the crash cut, the next run loses and doubles none."""
     root = tmp_path_factory.mktemp("archive")
-    names = segment(root)
-    names.folder.mkdir(parents=True)
-    rows = [line(seq, tokens[seq - 1], body) for seq, body in enumerate(bodies, 1)]
-    first, second = sorted((data.draw(st.integers(0, len(rows))), data.draw(st.integers(0, len(rows)))))
-    blocks = [rows[:first], rows[first:second], rows[second:]]
-    # Block 1 is in the .part; block 2 is in a member under way and in its journal; block 3 is growing.
-    part = encode_member(blocks[0]) if blocks[0] else b""
-    member = encode_member(blocks[1]) if blocks[1] else b""
-    names.part.write_bytes(part + member[: data.draw(st.sampled_from([0, len(member) // 2, len(member)]))])
-    names.journal(2).write_bytes(b"".join(blocks[1]))
-    growing = b"".join(blocks[2])
-    cut = data.draw(st.one_of(st.just(len(growing)), st.integers(0, len(growing))))
-    names.journal(3).write_bytes(growing[:cut])
-    whole = [row for index, row in enumerate(blocks[2]) if len(b"".join(blocks[2][: index + 1])) <= cut]
-
+    expected = leave_cut_anywhere(root, bodies, tokens, data)
     asyncio.run(open_and_close(next_run(root, 60)))
 
-    assert sorted(sealed_rows(root)) == sorted([*blocks[0], *blocks[1], *whole])
+    assert sorted(sealed_rows(root)) == sorted(expected)
     assert leftovers(root) == []
     assert [action for action in recover(root, COLLECTOR, ManualClock()) if action.changed] == []
 

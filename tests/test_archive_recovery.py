@@ -56,6 +56,26 @@ def crashed_archive(root: Path, moments: int = 25) -> list[bytes]:
     return rows
 
 
+def leave_cut_anywhere(root: Path, bodies: list[str], tokens: list[str], data: st.DataObject) -> list[bytes]:
+    """A segment in three blocks that a crash cut anywhere; the rows that must come back."""
+    names = segment(root)
+    names.folder.mkdir(parents=True)
+    rows = [line(seq, tokens[seq - 1], body) for seq, body in enumerate(bodies, 1)]
+    first, second = sorted((data.draw(st.integers(0, len(rows))), data.draw(st.integers(0, len(rows)))))
+    blocks = [rows[:first], rows[first:second], rows[second:]]
+    # Block 1 is in the .part; block 2 is in a member under way and in its journal; block 3 is growing.
+    part = encode_member(blocks[0]) if blocks[0] else b""
+    member = encode_member(blocks[1]) if blocks[1] else b""
+    cut = data.draw(st.one_of(st.sampled_from([0, len(member)]), st.integers(0, len(member))))
+    names.part.write_bytes(part + member[:cut])
+    names.journal(2).write_bytes(b"".join(blocks[1]))
+    growing = b"".join(blocks[2])
+    cut = data.draw(st.one_of(st.just(len(growing)), st.integers(0, len(growing))))
+    names.journal(3).write_bytes(growing[:cut])
+    whole = [row for index, row in enumerate(blocks[2]) if len(b"".join(blocks[2][: index + 1])) <= cut]
+    return [*blocks[0], *blocks[1], *whole]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     bodies=st.lists(st.text(max_size=30), min_size=1, max_size=12),
@@ -67,24 +87,10 @@ def test_any_rows_cut_anywhere_come_back(
 ) -> None:
     """Rule A6: whatever the rows and wherever the crash cut, recovery invents, loses and doubles none."""
     root = tmp_path_factory.mktemp("archive")
-    names = segment(root)
-    names.folder.mkdir(parents=True)
-    rows = [line(seq, tokens[seq - 1], body) for seq, body in enumerate(bodies, 1)]
-    first, second = sorted((data.draw(st.integers(0, len(rows))), data.draw(st.integers(0, len(rows)))))
-    blocks = [rows[:first], rows[first:second], rows[second:]]
-    # Block 1 is in the .part; block 2 is in a member under way and in its journal; block 3 is growing.
-    part = encode_member(blocks[0]) if blocks[0] else b""
-    member = encode_member(blocks[1]) if blocks[1] else b""
-    names.part.write_bytes(part + member[: data.draw(st.integers(0, len(member)))])
-    names.journal(2).write_bytes(b"".join(blocks[1]))
-    growing = b"".join(blocks[2])
-    cut = data.draw(st.integers(0, len(growing)))
-    names.journal(3).write_bytes(growing[:cut])
-    whole = [row for index, row in enumerate(blocks[2]) if len(b"".join(blocks[2][: index + 1])) <= cut]
-
+    expected = leave_cut_anywhere(root, bodies, tokens, data)
     recover(root, COLLECTOR, ManualClock())
 
-    assert sorted(sealed_rows(root)) == sorted([*blocks[0], *blocks[1], *whole])
+    assert sorted(sealed_rows(root)) == sorted(expected)
     assert leftovers(root) == []
     assert [action for action in recover(root, COLLECTOR, ManualClock()) if action.changed] == []
 

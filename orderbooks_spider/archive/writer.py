@@ -389,7 +389,8 @@ class FeedWriter:
         assert isinstance(info, SealInfo)
         self._inherited.popleft()
         self._report_torn(names, info.set_aside)
-        self.chain_head = info.manifest_sha256
+        if info.rows:
+            self.chain_head = info.manifest_sha256
         self._setup.on_event(RECOVERED, msgspec.to_builtins(sealed_action(inherited, info.rows)))
 
     async def _in_child(self, job: BlockJob | SealJob) -> BlockInfo | SealInfo:
